@@ -1,0 +1,2 @@
+//! hebb
+fn main() {}
