@@ -1,0 +1,210 @@
+//! Decoding in parallel and ahead of the consumer.
+
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::Serialize;
+
+use crate::{Error, Images, Result, Size};
+
+/// Batches decoded ahead of the one in use.
+const AHEAD: usize = 2;
+
+/// Decoded images of one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Positions in the [`Images`] of the images that decoded.
+    pub rows: Vec<usize>,
+    /// rows x height x width x 3, RGB interleaved.
+    pub pixels: Vec<u8>,
+    /// Of every image.
+    pub size: Size,
+}
+
+/// An image that was left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Its position in the [`Images`].
+    pub row: usize,
+    /// Its name.
+    pub id: String,
+    /// Why it could not be used.
+    pub reason: String,
+}
+
+/// The images of `order`, `batch_size` at a time, in that order.
+///
+/// Decoded in parallel, at most [two](AHEAD) batches ahead. An image that
+/// can't be read is left out of its batch and told by [`Batches::skipped`]; a
+/// batch with none left is left out. The iterator yields an error, and then
+/// ends, for a position out of range, a batch size of 0, a size out of range,
+/// or when not one image could be read.
+pub fn batches(images: &Images, order: Vec<usize>, batch_size: usize, size: Size) -> Batches {
+    let (send, receive) = sync_channel(AHEAD);
+    let images = images.clone();
+    let decoder = std::thread::Builder::new().name("hebbian-batches".to_owned()).spawn({
+        let send = send.clone();
+        move || {
+            let mut decoder = Decoder { images, size, read: 0, first: None };
+            let run = || -> Result<()> {
+                check(&decoder.images, &order, batch_size, size)?;
+                for rows in order.chunks(batch_size) {
+                    // The consumer has gone: nothing is left to do.
+                    if send.send(Ok(decoder.decode(rows)?)).is_err() {
+                        return Ok(());
+                    }
+                }
+                decoder.finish(order.len())
+            };
+            if let Err(error) = run() {
+                // Likewise.
+                let _ = send.send(Err(error));
+            }
+        }
+    });
+    let decoder = match decoder {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            let problem = format!("no thread for decoding could be started ({error})");
+            // The channel is empty and has room.
+            let _ = send.send(Err(Error::Internal { problem }));
+            None
+        }
+    };
+    Batches { receive: Some(receive), decoder, skipped: Vec::new() }
+}
+
+type Decoded = (Batch, Vec<Skipped>);
+
+/// The iterator that [`batches`] returns.
+pub struct Batches {
+    receive: Option<Receiver<Result<Decoded>>>,
+    decoder: Option<JoinHandle<()>>,
+    skipped: Vec<Skipped>,
+}
+
+impl Batches {
+    /// The images left out of the batches yielded so far.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.skipped.clone()
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        // The decoder's next send fails once the receiver is gone.
+        self.receive = None;
+        match self.decoder.take().map(JoinHandle::join) {
+            Some(Err(_)) => {
+                Err(Error::Internal { problem: "decoding a batch panicked".to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.receive.as_ref()?.recv() {
+                Ok(Ok((batch, skipped))) => {
+                    self.skipped.extend(skipped);
+                    if !batch.rows.is_empty() {
+                        return Some(Ok(batch));
+                    }
+                }
+                Ok(Err(error)) => {
+                    return Some(Err(self.stop().err().unwrap_or(error)));
+                }
+                Err(_) => return self.stop().err().map(Err),
+            }
+        }
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // A panic of the decoder was already printed by its thread.
+        let _ = self.stop();
+    }
+}
+
+fn check(images: &Images, order: &[usize], batch_size: usize, size: Size) -> Result<()> {
+    size.check()?;
+    if batch_size == 0 {
+        let must = "it must be at least 1".to_owned();
+        return Err(Error::Parameter { name: "batch_size", value: "0".to_owned(), must });
+    }
+    match order.iter().find(|&&row| row >= images.len()) {
+        Some(&row) => Err(Error::RowOutOfRange { row, len: images.len() }),
+        None => Ok(()),
+    }
+}
+
+struct Decoder {
+    images: Images,
+    size: Size,
+    read: usize,
+    first: Option<Skipped>,
+}
+
+impl Decoder {
+    fn decode(&mut self, rows: &[usize]) -> Result<Decoded> {
+        let (size, bytes) = (self.size, self.size.bytes());
+        let mut pixels = vec![0; rows.len() * bytes];
+        let failures: Vec<Option<String>> = pool()?.install(|| {
+            let each = rows.par_iter().zip(pixels.par_chunks_mut(bytes));
+            each.map(|(&row, out)| self.images.decode_into(row, size, out).err().map(reason))
+                .collect()
+        });
+        let mut kept = Vec::with_capacity(rows.len());
+        let mut skipped = Vec::new();
+        for (position, (&row, failure)) in rows.iter().zip(failures).enumerate() {
+            match failure {
+                Some(reason) => skipped.push(Skipped { row, id: self.images.id(row), reason }),
+                None => {
+                    let from = position * bytes;
+                    pixels.copy_within(from..from + bytes, kept.len() * bytes);
+                    kept.push(row);
+                }
+            }
+        }
+        pixels.truncate(kept.len() * bytes);
+        self.read += kept.len();
+        self.first = self.first.take().or_else(|| skipped.first().cloned());
+        Ok((Batch { rows: kept, pixels, size }, skipped))
+    }
+
+    fn finish(self, asked: usize) -> Result<()> {
+        match self.first {
+            Some(Skipped { id: first, reason, .. }) if self.read == 0 => {
+                Err(Error::NothingReadable { asked, first, reason })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to record about an image that was left out: its id stands beside.
+pub(crate) fn reason(error: Error) -> String {
+    match error {
+        Error::Unreadable { reason, .. } => reason,
+        error => error.to_string(),
+    }
+}
+
+/// The threads that decode. They are apart from rayon's global pool, whose
+/// threads may all be waiting for a batch.
+pub(crate) fn pool() -> Result<&'static ThreadPool> {
+    static POOL: OnceLock<std::result::Result<ThreadPool, String>> = OnceLock::new();
+    let build = || {
+        let name = |n| format!("hebbian-decode-{n}");
+        ThreadPoolBuilder::new().thread_name(name).build().map_err(|e| e.to_string())
+    };
+    POOL.get_or_init(build).as_ref().map_err(|e| Error::Internal {
+        problem: format!("no threads for decoding could be started ({e})"),
+    })
+}

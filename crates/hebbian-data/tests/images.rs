@@ -1,0 +1,251 @@
+//! Decoding, caching and batching.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::Cursor;
+use std::path::Path;
+
+use common::{class_folders, few, shared};
+use hebbian_data::decode::{self, Colour};
+use hebbian_data::{Dataset, Error, Images, Size, batches, cache, seed};
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
+use proptest::prelude::*;
+
+const SIZE: Size = Size::square(16);
+
+fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn every_format_decodes() {
+    let image = few(1).images().decode(0).unwrap();
+    for format in ["png", "jpg", "webp", "gif", "bmp", "tiff"] {
+        let format = ImageFormat::from_extension(format).unwrap();
+        let bytes = encode(&image.clone().into(), format);
+        let decoded = decode::decode(&bytes).unwrap();
+        assert_eq!(decode::header(&bytes).unwrap().format, format);
+        let apart = image.iter().zip(decoded.iter()).map(|(a, b)| a.abs_diff(*b) as u32);
+        let mean = apart.sum::<u32>() as f64 / image.len() as f64;
+        let lossless = !matches!(format, ImageFormat::Jpeg | ImageFormat::Gif);
+        assert!(if lossless { mean == 0.0 } else { mean < 4.0 }, "{format:?}: {mean}");
+    }
+}
+
+#[test]
+fn grey_deep_and_transparent_images_become_rgb() {
+    let deep = image::ImageBuffer::from_pixel(3, 2, Luma([0x8040u16]));
+    let bytes = encode(&deep.into(), ImageFormat::Png);
+    assert_eq!(decode::header(&bytes).unwrap().colour, Colour::Deep);
+    assert_eq!(decode::decode(&bytes).unwrap().get_pixel(2, 1).0, [0x80; 3]);
+    let grey = encode(&GrayImage::from_pixel(3, 2, Luma([9])).into(), ImageFormat::Png);
+    assert_eq!(decode::decode(&grey).unwrap().get_pixel(0, 0).0, [9; 3]);
+    let clear = RgbaImage::from_fn(3, 1, |x, _| Rgba([200, 100, 0, [0, 128, 255][x as usize]]));
+    let over = decode::decode(&encode(&clear.into(), ImageFormat::Png)).unwrap();
+    let pixels: Vec<_> = over.pixels().map(|p| p.0).collect();
+    assert_eq!(pixels, [[255, 255, 255], [227, 177, 127], [200, 100, 0]]);
+}
+
+#[test]
+fn the_exif_orientation_is_applied() {
+    let image = few(1).images().decode(0).unwrap();
+    let jpeg = encode(&image.into(), ImageFormat::Jpeg);
+    // APP1 with one entry: tag 0x0112 (orientation), short, 6 (turn clockwise).
+    let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let mut turned = jpeg[..2].to_vec();
+    turned.extend([0xff, 0xe1, 0, exif.len() as u8 + 2]);
+    turned.extend(exif);
+    turned.extend(&jpeg[2..]);
+    let upright = image::imageops::rotate90(&decode::decode(&jpeg).unwrap());
+    assert_eq!(decode::decode(&turned).unwrap(), upright);
+}
+
+#[test]
+fn a_bomb_is_refused_before_its_pixels_are_allocated() {
+    let mut png = encode(&GrayImage::new(1, 1).into(), ImageFormat::Png);
+    for side in [30_000u32, 60_000] {
+        png[16..20].copy_from_slice(&side.to_be_bytes());
+        png[20..24].copy_from_slice(&side.to_be_bytes());
+        let mut crc = flate2::Crc::new();
+        crc.update(&png[12..29]);
+        png[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        let reason = decode::decode(&png).unwrap_err();
+        assert!(reason.contains("limit"), "{reason}");
+    }
+}
+
+/// A folder of 30 images, of which two can't be decoded.
+fn damaged_folder(root: &Path) -> Images {
+    let ids = class_folders(&few(30), root);
+    fs_err::write(root.join(&ids[3]), b"\x89PNG\r\n\x1a\n and no more").unwrap();
+    let whole = fs_err::read(root.join(&ids[7])).unwrap();
+    fs_err::write(root.join(&ids[7]), &whole[..whole.len() / 2]).unwrap();
+    Dataset::open(root).unwrap().images()
+}
+
+#[test]
+fn batches_keep_the_order_and_tell_what_they_skip() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = damaged_folder(dir.path());
+    let order = seed::shuffled(30, 1, "epoch");
+    let mut run = batches(&images, order.clone(), 8, SIZE);
+    let mut rows = Vec::new();
+    for batch in run.by_ref() {
+        let batch = batch.unwrap();
+        assert_eq!(batch.pixels.len(), batch.rows.len() * SIZE.bytes());
+        for (row, pixels) in batch.rows.iter().zip(batch.pixels.chunks(SIZE.bytes())) {
+            assert_eq!(pixels, images.decode_at(*row, SIZE).unwrap());
+        }
+        rows.extend(batch.rows);
+    }
+    let readable: Vec<usize> = order.into_iter().filter(|row| ![3, 7].contains(row)).collect();
+    assert_eq!(rows, readable);
+    let mut skipped = run.skipped();
+    skipped.sort_by_key(|s| s.row);
+    assert_eq!(skipped.iter().map(|s| s.row).collect::<Vec<_>>(), [3, 7]);
+    assert_eq!(skipped[0].id, images.id(3));
+}
+
+#[test]
+fn batches_that_can_not_be_made_end_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = damaged_folder(dir.path());
+    let error = |order: Vec<usize>, batch_size, size| {
+        let mut run = batches(&images, order, batch_size, size);
+        let error = run.next().unwrap().unwrap_err();
+        assert!(run.next().is_none());
+        error
+    };
+    assert!(matches!(error(vec![0, 30], 4, SIZE), Error::RowOutOfRange { row: 30, len: 30 }));
+    assert!(matches!(error(vec![0], 0, SIZE), Error::Parameter { name: "batch_size", .. }));
+    assert!(matches!(error(vec![0], 4, Size::square(0)), Error::BadSize { .. }));
+    assert!(matches!(error(vec![3, 7], 1, SIZE), Error::NothingReadable { asked: 2, .. }));
+    assert!(batches(&images, Vec::new(), 4, SIZE).next().is_none());
+    // Left early, the decoder stops and is joined.
+    drop(batches(&images, (0..30).cycle().take(1_000_000).collect(), 1, SIZE));
+}
+
+#[test]
+fn batches_come_inside_a_pool_of_one_thread() {
+    let images = few(20).images();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let count = pool.install(|| batches(&images, (0..20).collect(), 3, SIZE).count());
+    assert_eq!(count, 7);
+}
+
+fn all(images: &Images) -> Vec<Result<Vec<u8>, String>> {
+    let decode = |i| images.decode_at(i, SIZE).map_err(|e| e.to_string());
+    (0..images.len()).map(decode).collect()
+}
+
+#[test]
+fn a_cache_serves_every_split_and_is_built_again_when_it_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, caches) = (dir.path().join("set"), dir.path().join("caches"));
+    let images = damaged_folder(&root);
+    let expected = all(&images);
+    let cached = |images: &Images| {
+        let mut built = 0;
+        let cached = images.cached(&caches, SIZE, &mut |done, _| built = done).unwrap();
+        (cached, built)
+    };
+    let (first, built) = cached(&images.subset(&[5, 3]));
+    assert_eq!(built, 30);
+    assert_eq!(all(&first), [expected[5].clone(), expected[3].clone()]);
+    let (whole, built) = cached(&images);
+    assert_eq!((built, all(&whole)), (0, expected.clone()));
+    // Another size is decoded as without a cache.
+    assert!(whole.decode_at(0, Size::square(5)).is_ok());
+
+    let files = || -> Vec<_> {
+        fs_err::read_dir(&caches).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let [file] = &files()[..] else { panic!("one file: {:?}", files()) };
+    let bytes = fs_err::read(file).unwrap();
+    let tail = cache::HEADER_BYTES + 30 * SIZE.bytes();
+    for cut in [0, 60, cache::HEADER_BYTES, 9_000, tail, bytes.len() - 1] {
+        fs_err::write(file, &bytes[..cut]).unwrap();
+        let (again, built) = cached(&images);
+        assert_eq!((built, all(&again)), (30, expected.clone()), "cut at {cut}");
+    }
+    for flip in [0, 9, 20, 70, 100, 127, tail, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[flip] ^= 4;
+        fs_err::write(file, damaged).unwrap();
+        assert_eq!(cached(&images).1, 30, "byte {flip} changed");
+    }
+    // A changed image makes it stale.
+    fs_err::copy(root.join(images.id(0)), root.join(images.id(3))).unwrap();
+    let (fresh, built) = cached(&Dataset::open(&root).unwrap().images());
+    assert_eq!(built, 30);
+    assert_eq!(all(&fresh)[3], expected[0]);
+    assert_eq!(files().len(), 1);
+}
+
+#[test]
+fn a_photo_keeps_its_middle() {
+    let Some(path) = shared("imagenet-samples-1000.tar") else { return };
+    let images = Dataset::open(&path).unwrap().images();
+    let size = Size::square(64);
+    let batch = batches(&images, (0..64).collect(), 64, size).next().unwrap().unwrap();
+    assert_eq!(batch.rows.len(), 64);
+    for row in 0..8 {
+        let photo = images.decode(row).unwrap();
+        let side = photo.width().min(photo.height());
+        let (x, y) = ((photo.width() - side) / 2, (photo.height() - side) / 2);
+        let middle = image::imageops::crop_imm(&photo, x, y, side, side).to_image();
+        let mean =
+            |pixels: &[u8]| pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64;
+        let ours = mean(&batch.pixels[row * size.bytes()..][..size.bytes()]);
+        assert!((ours - mean(&middle)).abs() < 2.0, "{}", images.id(row));
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_no_image(mut bytes in prop::collection::vec(any::<u8>(), 0..600), magic in 0usize..6) {
+        let start: &[u8] = [
+            b"\x89PNG\r\n\x1a\n".as_slice(), b"\xff\xd8\xff\xe0", b"RIFF\x40\0\0\0WEBPVP8 ", b"GIF89a", b"BM",
+            b"II*\0",
+        ][magic];
+        bytes.splice(..0, start.iter().copied());
+        let _ = decode::decode(&bytes);
+        let _ = decode::header(&bytes);
+        let _ = cache::Header::parse(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_image_never_panics(format in 0usize..6, at in 0usize..10_000, value: u8, cut in 0usize..10_000) {
+        let image: DynamicImage = few(1).images().decode(0).unwrap().into();
+        let format = [
+            ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp,
+            ImageFormat::Tiff,
+        ][format];
+        let mut bytes = encode(&image, format);
+        let at = at % bytes.len();
+        bytes[at] = value;
+        let _ = decode::decode(&bytes);
+        bytes.truncate(cut % bytes.len());
+        let _ = decode::decode(&bytes);
+    }
+
+    #[test]
+    fn a_cache_header_survives_its_bytes(h in 1usize..4096, w in 1usize..4096, count: u64, failures_len: u64) {
+        let header = cache::Header {
+            size: Size { height: h, width: w }, count, fingerprint: [7; 32], failures_len, failures_hash: [9; 32],
+        };
+        prop_assert_eq!(cache::Header::parse(&header.to_bytes()), Some(header));
+    }
+}
+
+#[test]
+fn progress_is_told_to_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = (0, 0);
+    few(300).images().cached(dir.path(), SIZE, &mut |done, all| last = (done, all)).unwrap();
+    // The whole source of these images is cached.
+    assert_eq!(last, (2_000, 2_000));
+}
