@@ -1,1 +1,36 @@
-//! hebbian-search
+//! From vectors to ranked neighbours: gallery files, exact search, retrieval metrics.
+//!
+//! ```
+//! use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item, Matrix, search};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("gallery");
+//! let info = GalleryInfo::new(2, "fingerprint of the model", "cifar-6", "L5");
+//! let mut writer = GalleryWriter::create(&path, info, false)?;
+//! for (id, vector) in [("a", [0.0, 0.0]), ("b", [3.0, 4.0]), ("c", [1.0, 0.0])] {
+//!     writer.push(&[Item { id: id.into(), ..Item::default() }], &vector)?;
+//! }
+//! writer.finish()?;
+//!
+//! let gallery = Gallery::open(&path)?;
+//! let queries = Matrix::new(2, vec![0.0, 0.0])?;
+//! let hits = &search(&gallery, &queries, 3)?[0];
+//! let ids: Vec<&str> = hits.iter().map(|hit| gallery.items()[hit.index].id.as_str()).collect();
+//! assert_eq!(ids, ["a", "c", "b"]);
+//! assert_eq!(hits[2].distance, 5.0);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod exact;
+pub mod gallery;
+mod gemm;
+pub mod metrics;
+mod vectors;
+
+pub use error::{Error, Result};
+pub use exact::{Hit, for_each_ranking, search, squared_distance};
+pub use gallery::{Gallery, GalleryInfo, GalleryWriter, Item};
+pub use vectors::{Matrix, Vectors};
