@@ -1,1 +1,17 @@
-//! hebbian
+//! Learning for Hebbian: rules, updates, networks and training.
+//!
+//! - [`rules`]: what a rule is, one file each;
+//! - [`update`]: from a rule's gate to the weight update;
+//! - [`ops`]: layer operations on the CPU;
+//! - [`network`]: network files, layers, models on disk;
+//! - [`train`]: pre-training, fine-tuning, probes.
+
+pub mod error;
+pub mod linalg;
+pub mod network;
+pub mod ops;
+pub mod rules;
+pub mod train;
+pub mod update;
+
+pub use error::{Error, Result};

@@ -1,0 +1,69 @@
+//! What can go wrong in learning, as data.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of this crate. Each message is one sentence that says what is
+/// wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is unknown, of the wrong type or out of its range.
+    #[error("{field}: {problem}")]
+    Config {
+        /// The field, with its path: `rule.temperature`.
+        field: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A network file describes a network that cannot be built.
+    #[error("network {network}, layer {layer}: {problem}")]
+    Network {
+        /// Name of the network.
+        network: String,
+        /// Name of the layer (`L1`...).
+        layer: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A model, checkpoint or run file is not what it should be.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The data cannot be used for what was asked.
+    #[error("{0}")]
+    Data(String),
+    /// The numbers of a training run are no longer finite.
+    #[error("{stage}: the weights of {layer} are no longer finite at step {step}; lower the learning rate")]
+    Diverged {
+        /// What was running: `pre-training` or `fine-tuning`.
+        stage: &'static str,
+        /// Name of the layer.
+        layer: String,
+        /// Step of the run, from 1.
+        step: usize,
+    },
+    /// Reading or writing failed; the message names the file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// An error of the data room.
+    #[error(transparent)]
+    Source(#[from] hebbian_data::Error),
+}
+
+impl Error {
+    /// A [`Error::Config`].
+    pub fn config(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Config { field: field.into(), problem: problem.into() }
+    }
+
+    /// A [`Error::File`].
+    pub fn file(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Self::File { path: path.into(), problem: problem.into() }
+    }
+}

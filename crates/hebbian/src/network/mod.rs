@@ -1,0 +1,123 @@
+//! Networks: their files, their layers, and models on disk.
+
+mod head;
+mod model;
+mod norm;
+mod spec;
+mod store;
+
+pub use head::{Head, softmax_rows};
+pub use model::{Model, Provenance, RuleRecord};
+pub use norm::{BatchNorm, Normalised};
+pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS};
+pub use store::{Tensors, write_atomically};
+pub(crate) use spec::toml_problem;
+
+use hebbian_data::seed;
+use rand::RngExt;
+
+use crate::error::{Error, Result};
+use crate::ops::{Geometry, Workspace, block_forward};
+use crate::rules::Projection;
+use crate::update::{reciprocals, row_norms};
+
+/// A layer with its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// Its shapes.
+    pub geometry: Geometry,
+    /// Weights, C x D; D runs over kernel row, kernel column, channel.
+    pub weights: Vec<f32>,
+    /// Normalisation of its output.
+    pub norm: BatchNorm,
+}
+
+/// The layers `L1`, `L2`, ... of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// What it was built from.
+    pub spec: NetworkSpec,
+    /// Projection of every layer's forward pass.
+    pub projection: Projection,
+    /// Its layers.
+    pub blocks: Vec<Block>,
+}
+
+impl Block {
+    /// Scales of the projection: reciprocal weight norms, or none.
+    pub fn scale(&self, projection: Projection) -> Option<Vec<f32>> {
+        match projection {
+            Projection::Plain => None,
+            Projection::Normalised => {
+                Some(reciprocals(&row_norms(&self.weights, self.geometry.patch_len())))
+            }
+        }
+    }
+}
+
+impl Network {
+    /// A network with random weights, uniform in `+-1/sqrt(D)` as published,
+    /// from the stream `init` of `seed`.
+    pub fn new(spec: NetworkSpec, projection: Projection, seed: u64) -> Result<Self> {
+        let kinds: Vec<_> = spec.blocks.iter().map(|block| block.norm).collect();
+        let blocks = spec.geometries()?.into_iter().zip(kinds).enumerate();
+        let blocks = blocks
+            .map(|(index, (geometry, kind))| {
+                let mut rng = seed::stream(seed, &format!("init/L{}", index + 1));
+                let bound = 1.0 / (geometry.patch_len() as f32).sqrt();
+                let weights = (0..geometry.weight_len()).map(|_| rng.random_range(-bound..bound));
+                let weights = weights.collect();
+                Block { geometry, weights, norm: BatchNorm::new(kind, geometry.filters) }
+            })
+            .collect();
+        Ok(Self { spec, projection, blocks })
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Length of the features of layer `depth` (1 for `L1`).
+    pub fn feature_len(&self, depth: usize) -> usize {
+        self.blocks[depth - 1].geometry.output_len()
+    }
+
+    /// Depth of a layer by its name, `L1` to the last.
+    pub fn depth_of(&self, layer: &str) -> Result<usize> {
+        let depth = layer.strip_prefix(['L', 'l']).and_then(|n| n.parse::<usize>().ok());
+        depth.filter(|n| (1..=self.depth()).contains(n)).ok_or_else(|| {
+            let problem = format!("'{layer}' is no layer of this network; it has L1 to L{}", self.depth());
+            Error::config("layer", problem)
+        })
+    }
+
+    /// The network up to layer `depth`.
+    #[must_use]
+    pub fn cut(mut self, depth: usize) -> Self {
+        self.blocks.truncate(depth);
+        self.spec.blocks.truncate(depth);
+        self
+    }
+
+    /// Features of layer `depth` with the running statistics.
+    ///
+    /// # Shapes
+    /// `x`: batch x height x width x 3; result: batch x feature length, each
+    /// image's map in the order height, width, channel.
+    pub fn features(&self, depth: usize, x: &[f32], workspace: &mut Workspace) -> Vec<f32> {
+        let batch = x.len() / self.blocks[0].geometry.input_len();
+        let mut map = None::<Vec<f32>>;
+        for block in &self.blocks[..depth] {
+            let g = &block.geometry;
+            let mut out = vec![0.0; batch * g.output_len()];
+            let input = map.as_deref().unwrap_or(x);
+            let scale = block.scale(self.projection);
+            let weights = &block.weights;
+            block_forward(g, batch, input, weights, scale.as_deref(), workspace, &mut out, None);
+            block.norm.infer(&mut out);
+            map = Some(out);
+        }
+        map.unwrap_or_default()
+    }
+}

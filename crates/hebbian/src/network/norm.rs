@@ -1,0 +1,84 @@
+//! Batch normalisation with running statistics.
+
+use super::NormKind;
+use crate::ops::{affine_in_place, batch_statistics};
+
+/// Added to variances before the square root.
+const EPS: f32 = 1e-5;
+/// Share of a batch's statistics in the running ones.
+const MOMENTUM: f32 = 0.1;
+
+/// Batch normalisation of C channels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Kind of normalisation.
+    pub kind: NormKind,
+    /// Scale, C.
+    pub gamma: Vec<f32>,
+    /// Shift, C.
+    pub beta: Vec<f32>,
+    /// Running mean, C.
+    pub mean: Vec<f32>,
+    /// Running unbiased variance, C.
+    pub var: Vec<f32>,
+}
+
+/// What a batch was normalised with, for the gradient.
+#[derive(Clone, Debug)]
+pub struct Normalised {
+    /// Mean of the batch.
+    pub mean: Vec<f32>,
+    /// Reciprocal standard deviation of the batch.
+    pub inv_std: Vec<f32>,
+    /// Factor of [`NormKind::Relative`], else 1.
+    pub factor: Vec<f32>,
+}
+
+impl BatchNorm {
+    /// Fresh: `gamma = 1`, `beta = 0`, running mean 0 and variance 1.
+    pub fn new(kind: NormKind, c: usize) -> Self {
+        let (gamma, beta, mean, var) = (vec![1.0; c], vec![0.0; c], vec![0.0; c], vec![1.0; c]);
+        Self { kind, gamma, beta, mean, var }
+    }
+
+    /// Normalises a batch `z` (rows x C, in place) by its own statistics and
+    /// moves the running ones towards them.
+    pub fn train(&mut self, z: &mut [f32]) -> Normalised {
+        let c = self.gamma.len();
+        let (mean, var) = batch_statistics(z, c);
+        let rows = (z.len() / c) as f32;
+        let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+        let blend = |running: &mut f32, now: f32| *running += MOMENTUM * (now - *running);
+        self.mean.iter_mut().zip(&mean).for_each(|(r, &m)| blend(r, m));
+        self.var.iter_mut().zip(&var).for_each(|(r, &v)| blend(r, v * unbiased));
+        let inv_std: Vec<f32> = var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
+        let used = Normalised { mean, inv_std, factor: self.factor() };
+        self.apply(z, &used);
+        used
+    }
+
+    /// Normalises `z` (rows x C, in place) by the running statistics.
+    pub fn infer(&self, z: &mut [f32]) {
+        let inv_std = self.var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
+        self.apply(z, &Normalised { mean: self.mean.clone(), inv_std, factor: self.factor() });
+    }
+
+    fn apply(&self, z: &mut [f32], by: &Normalised) {
+        let channels = 0..self.gamma.len();
+        let scale: Vec<f32> =
+            channels.clone().map(|i| self.gamma[i] * by.inv_std[i] * by.factor[i]).collect();
+        let shift: Vec<f32> =
+            channels.map(|i| self.beta[i] * by.factor[i] - by.mean[i] * scale[i]).collect();
+        affine_in_place(z, &scale, &shift);
+    }
+
+    fn factor(&self) -> Vec<f32> {
+        match self.kind {
+            NormKind::Batch => vec![1.0; self.var.len()],
+            NormKind::Relative => {
+                let mean = self.var.iter().sum::<f32>() / self.var.len() as f32;
+                self.var.iter().map(|v| ((v + EPS) / (mean + EPS)).sqrt()).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Forward pass of a block: convolution, ReLU, max-pooling.
+
+use rayon::prelude::*;
+
+use super::workspace::{Tile, sized, tiles};
+use super::{Geometry, Lane, Workspace, gather, lane_ranges, pool_tile, split_by_images};
+use crate::linalg::{Mat, MatMut, gemm, simd};
+
+/// Neurons whose products one task computes where the work is split by neuron.
+const NEURON_BLOCK: usize = 128;
+
+/// Convolution, ReLU and max-pooling of a batch.
+///
+/// # Shapes
+/// `x`: batch x height x width x channels; `weights`: C x D, scaled row by row
+/// by `scale` (C) where given; `out` and `winners`: batch x pooled height x
+/// pooled width x C. `winners` notes where each maximum was, for
+/// [`block_backward`](super::block_backward).
+#[allow(clippy::too_many_arguments)]
+pub fn block_forward(
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    weights: &[f32],
+    scale: Option<&[f32]>,
+    workspace: &mut Workspace,
+    out: &mut [f32],
+    winners: Option<&mut [u8]>,
+) {
+    if fewer_patches_than_neurons(g, batch) {
+        let Workspace { patches, projections, .. } = workspace;
+        let patches = gather_batch(g, batch, x, patches);
+        let projections = project_batch(patches, weights, g.patch_len(), projections);
+        finish_batch(g, batch, projections, scale, out, winners);
+        return;
+    }
+    let outs = split_by_images(out, batch);
+    let winners = split_winners(winners, batch);
+    let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
+    lanes.zip(outs).zip(winners).for_each(|(((lane, images), out), mut winners)| {
+        let x = &x[images.start * g.input_len()..images.end * g.input_len()];
+        for tile in tiles(g, images.len()) {
+            project_tile(g, x, &tile, weights, lane);
+            finish_tile(g, &tile, &mut lane.responses, scale, out, winners.as_deref_mut());
+        }
+    });
+}
+
+/// Whether a layer has so few patches a batch that its work is split by
+/// neuron and its patches are held at once (they take less room than the
+/// weights).
+pub(crate) fn fewer_patches_than_neurons(g: &Geometry, batch: usize) -> bool {
+    batch * g.positions() < g.filters
+}
+
+/// The lanes' parts of an optional map of winners.
+pub(crate) fn split_winners(winners: Option<&mut [u8]>, batch: usize) -> Vec<Option<&mut [u8]>> {
+    match winners {
+        Some(winners) => split_by_images(winners, batch).into_iter().map(Some).collect(),
+        None => (0..super::LANES).map(|_| None).collect(),
+    }
+}
+
+/// Gathers a tile's patches and multiplies them with the weights:
+/// `lane.patches` (rows x D) and `lane.responses` (rows x C).
+pub(crate) fn project_tile(g: &Geometry, x: &[f32], tile: &Tile, weights: &[f32], lane: &mut Lane) {
+    let (rows, d, c) = (tile.rows, g.patch_len(), g.filters);
+    let patches = gather_tile(g, x, tile, &mut lane.patches);
+    let responses = sized(&mut lane.responses, rows * c);
+    let product = &mut MatMut::new(responses, rows, c);
+    gemm(product, 0.0, 1.0, Mat::new(patches, rows, d), Mat::new(weights, c, d).t());
+}
+
+/// Gathers a tile's patches, rows x D.
+pub(crate) fn gather_tile<'a>(
+    g: &Geometry,
+    x: &[f32],
+    tile: &Tile,
+    buffer: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let patches = sized(buffer, tile.rows * g.patch_len());
+    let mut start = 0;
+    for &(image, band) in &tile.bands {
+        let rows = g.band_rows(band);
+        let len = rows.len() * g.out_width() * g.patch_len();
+        let image = &x[image * g.input_len()..(image + 1) * g.input_len()];
+        gather(g, image, rows, &mut patches[start..start + len]);
+        start += len;
+    }
+    patches
+}
+
+/// ReLU and pooling of a tile's projections (rows x C, overwritten) into the
+/// lane's part of the output.
+pub(crate) fn finish_tile(
+    g: &Geometry,
+    tile: &Tile,
+    projections: &mut [f32],
+    scale: Option<&[f32]>,
+    out: &mut [f32],
+    mut winners: Option<&mut [u8]>,
+) {
+    let row = g.pooled_width() * g.filters;
+    let mut start = 0;
+    simd(
+        #[inline(always)]
+        || {
+            for &(image, band) in &tile.bands {
+                let len = g.band_rows(band).len() * g.out_width() * g.filters;
+                let y = &mut projections[start..start + len];
+                activate(y, scale);
+                let at = image * g.output_len() + band * row;
+                let winners = winners.as_deref_mut().map(|w| &mut w[at..at + row]);
+                pool_tile(g, y, &mut out[at..at + row], winners);
+                start += len;
+            }
+        },
+    );
+}
+
+/// `y = max(0, u)`, or `max(0, u / ||w||)` where the scales are given.
+#[inline(always)]
+fn activate(y: &mut [f32], scale: Option<&[f32]>) {
+    match scale {
+        None => y.iter_mut().for_each(|y| *y = y.max(0.0)),
+        Some(scale) => {
+            for row in y.chunks_exact_mut(scale.len()) {
+                row.iter_mut().zip(scale).for_each(|(y, s)| *y = (*y * s).max(0.0));
+            }
+        }
+    }
+}
+
+/// Gathers all patches of a batch, N x D.
+pub(crate) fn gather_batch<'a>(
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    buffer: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let each = g.positions() * g.patch_len();
+    let patches = sized(buffer, batch * each);
+    let images = patches.par_chunks_exact_mut(each).zip(x.par_chunks_exact(g.input_len()));
+    images.for_each(|(patches, image)| gather(g, image, 0..g.out_height(), patches));
+    patches
+}
+
+/// `U = X W^T` of all patches of a batch: N x C.
+pub(crate) fn project_batch<'a>(
+    patches: &[f32],
+    weights: &[f32],
+    d: usize,
+    buffer: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let (n, c) = (patches.len() / d, weights.len() / d);
+    let projections = sized(buffer, n * c);
+    let blocks = MatMut::new(projections, n, c).split_cols(NEURON_BLOCK);
+    let weights = weights.par_chunks(NEURON_BLOCK * d);
+    blocks.into_par_iter().zip(weights).for_each(|(mut block, weights)| {
+        let neurons = block.shape().1;
+        gemm(&mut block, 0.0, 1.0, Mat::new(patches, n, d), Mat::new(weights, neurons, d).t());
+    });
+    projections
+}
+
+/// ReLU and pooling of a batch's projections (N x C, overwritten).
+pub(crate) fn finish_batch(
+    g: &Geometry,
+    batch: usize,
+    projections: &mut [f32],
+    scale: Option<&[f32]>,
+    out: &mut [f32],
+    winners: Option<&mut [u8]>,
+) {
+    let n = batch * g.positions() * g.filters;
+    let projections = split_by_images(&mut projections[..n], batch);
+    let outs = split_by_images(out, batch);
+    let lanes = projections.into_par_iter().zip(outs).zip(split_winners(winners, batch));
+    lanes.for_each(|((projections, out), winners)| {
+        let images = out.len() / g.output_len();
+        let bands = (0..images).flat_map(|image| (0..g.bands()).map(move |band| (image, band)));
+        let tile = Tile { bands: bands.collect(), rows: images * g.positions() };
+        finish_tile(g, &tile, projections, scale, out, winners);
+    });
+}

@@ -1,0 +1,30 @@
+//! The layer operations on the CPU: gather patches, forward block, gradients.
+//!
+//! Maps are stored image by image, row by row, channels last (`NHWC`). No
+//! operation holds the unfolded patches or the map before pooling: a layer
+//! runs tile by tile over whole rows of pooling windows. A batch is cut into a
+//! fixed number of lanes of whole images, each with its own sums, and lanes
+//! are added up in order; so results do not depend on the number of threads.
+
+mod backward;
+mod forward;
+mod geometry;
+mod norm;
+mod patches;
+mod pool;
+mod workspace;
+
+pub(crate) use backward::sum_lanes;
+pub use backward::{BlockGradients, block_backward};
+pub use forward::block_forward;
+pub(crate) use forward::{
+    fewer_patches_than_neurons, finish_batch, finish_tile, gather_batch, project_batch, project_tile,
+};
+pub use geometry::Geometry;
+pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
+pub(crate) use patches::gather;
+pub(crate) use pool::pool_tile;
+pub use workspace::Workspace;
+pub(crate) use workspace::{
+    LANES, Lane, lane_ranges, sized, split_by_images, tiles, zeroed,
+};

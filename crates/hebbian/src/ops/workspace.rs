@@ -1,0 +1,107 @@
+//! Buffers kept between steps, and the fixed split of a batch into lanes.
+
+use std::ops::Range;
+
+use super::Geometry;
+
+/// Parts a batch is split into; fixed, so that sums are added in one order
+/// whatever the number of threads.
+pub(crate) const LANES: usize = 8;
+
+/// Numbers a tile of patches and responses may take: 1 MiB, so that it stays
+/// in a core's share of the cache.
+const TILE_NUMBERS: usize = 1 << 18;
+
+/// Images of each lane of a batch; lanes of small batches may be empty.
+pub(crate) fn lane_ranges(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..LANES).map(move |lane| batch * lane / LANES..batch * (lane + 1) / LANES)
+}
+
+/// Cuts a batch of equal-sized images into the lanes' slices.
+pub(crate) fn split_by_images<T>(mut data: &mut [T], batch: usize) -> Vec<&mut [T]> {
+    let each = data.len().checked_div(batch).unwrap_or(0);
+    lane_ranges(batch)
+        .map(|range| {
+            let (lane, rest) = std::mem::take(&mut data).split_at_mut(range.len() * each);
+            data = rest;
+            lane
+        })
+        .collect()
+}
+
+/// Buffers that every layer's step reuses: touching fresh memory costs more
+/// than the arithmetic done in it.
+#[derive(Default)]
+pub struct Workspace {
+    pub(crate) lanes: [Lane; LANES],
+    /// Patches of a whole batch, for layers with fewer patches than neurons.
+    pub(crate) patches: Vec<f32>,
+    /// Projections of those patches.
+    pub(crate) projections: Vec<f32>,
+    /// Gates of those patches.
+    pub(crate) gates: Vec<f32>,
+}
+
+/// Buffers of one lane.
+#[derive(Default)]
+pub(crate) struct Lane {
+    /// Patches of the tile at hand, rows x D.
+    pub(crate) patches: Vec<f32>,
+    /// Projections or responses of the tile, rows x C.
+    pub(crate) responses: Vec<f32>,
+    /// Gates of the tile, rows x C.
+    pub(crate) gates: Vec<f32>,
+    /// Norms of the tile's patches.
+    pub(crate) norms: Vec<f32>,
+    /// Sum of `A^T X`, C x D.
+    pub(crate) product: Vec<f32>,
+    /// Sum of `A^T A`, C x C.
+    pub(crate) gram: Vec<f32>,
+    /// Sums of the denominators and of the gates, C each.
+    pub(crate) denominators: Vec<f32>,
+    pub(crate) gate_sums: Vec<f32>,
+}
+
+/// One tile: consecutive bands of a lane's images.
+pub(crate) struct Tile {
+    /// (image within the lane, band) of each band.
+    pub(crate) bands: Vec<(usize, usize)>,
+    /// Positions of all bands together.
+    pub(crate) rows: usize,
+}
+
+/// Cuts a lane of `images` images into tiles of about [`TILE_NUMBERS`].
+pub(crate) fn tiles(g: &Geometry, images: usize) -> Vec<Tile> {
+    let row_numbers = g.patch_len() + 2 * g.filters;
+    let limit = (TILE_NUMBERS / row_numbers).clamp(64, 1024);
+    let mut tiles: Vec<Tile> = Vec::new();
+    for image in 0..images {
+        for band in 0..g.bands() {
+            let rows = g.band_rows(band).len() * g.out_width();
+            match tiles.last_mut() {
+                Some(tile) if tile.rows + rows <= limit => {
+                    tile.bands.push((image, band));
+                    tile.rows += rows;
+                }
+                _ => tiles.push(Tile { bands: vec![(image, band)], rows }),
+            }
+        }
+    }
+    tiles
+}
+
+/// Makes `buffer` hold at least `len` numbers and returns the first `len`;
+/// what they hold is whatever was there.
+pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// [`sized`], set to zero.
+pub(crate) fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    let part = sized(buffer, len);
+    part.fill(0.0);
+    part
+}

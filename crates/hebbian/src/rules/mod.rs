@@ -1,0 +1,171 @@
+//! Learning rules. A rule is a gate and a reconstruction: with patches
+//! `X` (N x D), weights `W` (C x D) and projections `U = X W^T` (N x C),
+//!
+//! ```text
+//! dW_i = ( sum_n A_ni x_n  -  Rec_i ) / d_i
+//! ```
+//!
+//! The rule's file says how the gate `A` and the denominators `d` follow from
+//! `U`, and which reconstruction `Rec` it subtracts; nothing about speed. It
+//! also holds the rule as its paper writes it, sample by sample: the oracle
+//! every faster form is tested against.
+//!
+//! Adding a rule: one file here, and its name in the list at the end.
+
+use std::fmt;
+
+use num_traits::{Float, NumAssign};
+
+use crate::error::{Error, Result};
+
+/// A floating-point type the oracle can run in: `f64` to check, `f32` to be
+/// compared with in benchmarks.
+pub trait Real: Float + NumAssign + fmt::Debug + Send + Sync {}
+impl<T: Float + NumAssign + fmt::Debug + Send + Sync> Real for T {}
+
+/// What the forward pass computes from a patch before the ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Projection {
+    /// `w . x`
+    Plain,
+    /// `w . x / ||w||`
+    Normalised,
+}
+
+/// What is subtracted from `A^T X`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconstruction {
+    /// Each neuron's own weight: `diag(colsum A) W`.
+    Own,
+    /// The weights up to the neuron's own, in channel order: `tril(A^T A) W`.
+    Prefix,
+}
+
+/// Projections of a block of patches, as a gate sees them.
+pub struct Projections<'a> {
+    /// `U`, rows x C: inner products of patches and weights.
+    pub u: &'a [f32],
+    /// `||x_n||`, one a row; empty unless [`Rule::needs_patch_norms`].
+    pub patch_norm: &'a [f32],
+    /// `||w_i||`, one a neuron.
+    pub weight_norm: &'a [f32],
+}
+
+/// A block of patches (N x D) and the weights (C x D), for the oracle.
+pub struct Samples<'a, T> {
+    /// Patches, N x D.
+    pub x: &'a [T],
+    /// Weights, C x D.
+    pub w: &'a [T],
+    /// Length of a patch, D.
+    pub d: usize,
+}
+
+impl<'a, T: Real> Samples<'a, T> {
+    /// Patches, one after the other.
+    pub fn patches(&self) -> impl Iterator<Item = &'a [T]> {
+        self.x.chunks_exact(self.d)
+    }
+
+    /// Weight vectors, one after the other.
+    pub fn weights(&self) -> impl Iterator<Item = &'a [T]> {
+        self.w.chunks_exact(self.d)
+    }
+}
+
+pub(crate) fn inner<T: Real>(a: &[T], b: &[T]) -> T {
+    a.iter().zip(b).fold(T::zero(), |sum, (&a, &b)| sum + a * b)
+}
+
+/// A learning rule with checked parameters.
+pub trait Rule: fmt::Debug + Send + Sync {
+    /// Name by which it is chosen.
+    fn name(&self) -> &'static str;
+
+    /// Its parameters, for the run's records.
+    fn params(&self) -> toml::Table;
+
+    /// Projection of its forward pass.
+    fn projection(&self) -> Projection;
+
+    /// What it subtracts.
+    fn reconstruction(&self) -> Reconstruction;
+
+    /// Whether the published protocol feeds it whitened images.
+    fn wants_whitening(&self) -> bool;
+
+    /// Whether its gate reads [`Projections::patch_norm`].
+    fn needs_patch_norms(&self) -> bool {
+        false
+    }
+
+    /// Writes the gates `A` (rows x C) and adds the rows' share of the
+    /// denominators (C).
+    fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]);
+
+    /// The rule as its paper writes it, in double precision: the update
+    /// `dW` (C x D), to be applied as `W += lr dW`.
+    fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64>;
+
+    /// [`Rule::naive_f64`] in single precision.
+    fn naive_f32(&self, samples: &Samples<'_, f32>) -> Vec<f32>;
+}
+
+/// An entry of the list of rules.
+#[derive(Clone, Copy)]
+pub struct RuleInfo {
+    /// Name by which it is chosen.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Default learning rate as published.
+    pub learning_rate: f64,
+    build: fn(toml::Table) -> Result<Box<dyn Rule>>,
+}
+
+/// Finds a rule's entry by name.
+pub fn info(name: &str) -> Result<&'static RuleInfo> {
+    RULES.iter().find(|info| info.name == name).ok_or_else(|| {
+        let known: Vec<_> = RULES.iter().map(|info| info.name).collect();
+        Error::config("rule.name", format!("'{name}' is no rule; known are {}", known.join(", ")))
+    })
+}
+
+/// Builds a rule by name with checked parameters (missing ones take their
+/// published defaults).
+///
+/// # Errors
+/// [`Error::Config`] for an unknown rule, an unknown parameter or one out of range.
+pub fn build(name: &str, params: toml::Table) -> Result<Box<dyn Rule>> {
+    (info(name)?.build)(params)
+}
+
+fn parse<P: serde::de::DeserializeOwned>(params: toml::Table) -> Result<P> {
+    params.try_into().map_err(|e: toml::de::Error| Error::config("rule", e.message()))
+}
+
+macro_rules! rules {
+    ($($file:ident),* $(,)?) => {
+        $(pub mod $file;)*
+        /// Every rule, in the order in which they are listed to people.
+        pub static RULES: &[RuleInfo] = &[$($file::INFO),*];
+    };
+}
+
+rules![hpca, soft_wta];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_and_parameters_are_refused_by_name() {
+        let error = build("hcpa", toml::Table::new()).unwrap_err().to_string();
+        assert!(error.contains("'hcpa'") && error.contains("soft-wta"), "{error}");
+        let params = "temprature = 0.1".parse().unwrap();
+        let error = build("soft-wta", params).unwrap_err().to_string();
+        assert!(error.contains("temprature") && error.contains("temperature"), "{error}");
+        let error = build("soft-wta", "temperature = 0.0".parse().unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "rule.temperature: is 0; it must be a number above 0");
+    }
+}

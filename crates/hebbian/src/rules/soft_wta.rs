@@ -1,0 +1,143 @@
+//! Soft winner-takes-all: each neuron moves towards the patches it wins, in
+//! proportion to how clearly it wins them.
+//!
+//! As the published code computes it (the papers write the step without the
+//! square, which enters through the weighted mean of an already gated step):
+//!
+//! ```text
+//! s_ni = ((cos(x_n, w_i) + 1) / 2)^2
+//! r_n  = softmax_i(s_ni / T)
+//! dw_i = sum_n r_ni^2 (x_n - w_i) / sum_n r_ni
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::{Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
+use crate::error::{Error, Result};
+use crate::linalg::exp_in_place;
+
+pub(super) const INFO: RuleInfo = RuleInfo {
+    name: "soft-wta",
+    summary: "soft winner-takes-all: neurons move towards the patches they win",
+    learning_rate: 1e-3,
+    build: |params| Ok(Box::new(parse::<SoftWta>(params)?.checked()?)),
+};
+
+/// Soft-WTA and its parameter.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SoftWta {
+    /// Temperature `T` of the softmax; the smaller, the harder the competition.
+    pub temperature: f64,
+}
+
+impl Default for SoftWta {
+    /// `temperature = 0.02`, as published for every data set and layer.
+    fn default() -> Self {
+        Self { temperature: 0.02 }
+    }
+}
+
+impl SoftWta {
+    fn checked(self) -> Result<Self> {
+        if self.temperature > 0.0 && self.temperature.is_finite() {
+            return Ok(self);
+        }
+        let problem = format!("is {}; it must be a number above 0", self.temperature);
+        Err(Error::config("rule.temperature", problem))
+    }
+}
+
+impl Rule for SoftWta {
+    fn name(&self) -> &'static str {
+        INFO.name
+    }
+
+    fn params(&self) -> toml::Table {
+        let mut table = toml::Table::new();
+        table.insert("temperature".into(), self.temperature.into());
+        table
+    }
+
+    fn projection(&self) -> Projection {
+        Projection::Normalised
+    }
+
+    fn reconstruction(&self) -> Reconstruction {
+        Reconstruction::Own
+    }
+
+    fn wants_whitening(&self) -> bool {
+        true
+    }
+
+    fn needs_patch_norms(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]) {
+        let inverse = |norm: f32| if norm == 0.0 { 1.0 } else { 1.0 / norm };
+        let weights: Vec<f32> = projections.weight_norm.iter().map(|&n| inverse(n)).collect();
+        let beta = (1.0 / self.temperature) as f32;
+        let c = denominators.len();
+        let rows = projections.u.chunks_exact(c).zip(projections.patch_norm);
+        for ((u, &norm), r) in rows.zip(a.chunks_exact_mut(c)) {
+            let patch = inverse(norm);
+            let mut best = f32::MIN;
+            for ((r, &u), &w) in r.iter_mut().zip(u).zip(&weights) {
+                let half = 0.5 * (u * patch * w + 1.0);
+                *r = half * half * beta;
+                best = best.max(*r);
+            }
+            r.iter_mut().for_each(|r| *r -= best);
+            exp_in_place(r);
+            let scale = 1.0 / r.iter().sum::<f32>();
+            for (r, d) in r.iter_mut().zip(&mut *denominators) {
+                let share = *r * scale;
+                *d += share;
+                *r = share * share;
+            }
+        }
+    }
+
+    fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64> {
+        naive(samples, self.temperature)
+    }
+
+    fn naive_f32(&self, samples: &Samples<'_, f32>) -> Vec<f32> {
+        naive(samples, self.temperature as f32)
+    }
+}
+
+fn naive<T: Real>(samples: &Samples<'_, T>, temperature: T) -> Vec<T> {
+    let one = T::one();
+    let nonzero = |norm: T| if norm == T::zero() { one } else { norm };
+    let norm = |v: &[T]| nonzero(inner(v, v).sqrt());
+    let norms: Vec<T> = samples.weights().map(norm).collect();
+    let mut delta = vec![T::zero(); samples.w.len()];
+    let mut total = vec![T::zero(); norms.len()];
+    for x in samples.patches() {
+        let length = norm(x);
+        let scores: Vec<T> = samples
+            .weights()
+            .zip(&norms)
+            .map(|(w, &n)| ((inner(w, x) / (n * length) + one) / (one + one)).powi(2) / temperature)
+            .collect();
+        let best = scores.iter().fold(T::neg_infinity(), |best, &s| best.max(s));
+        let sum = scores.iter().fold(T::zero(), |sum, &s| sum + (s - best).exp());
+        let neurons = samples.weights().zip(delta.chunks_exact_mut(samples.d));
+        for (((w, delta), &score), total) in neurons.zip(&scores).zip(&mut total) {
+            let r = (score - best).exp() / sum;
+            *total += r;
+            for ((delta, &x), &w) in delta.iter_mut().zip(x).zip(w) {
+                *delta += r * r * (x - w);
+            }
+        }
+    }
+    for (delta, &total) in delta.chunks_exact_mut(samples.d).zip(&total) {
+        let total = nonzero(total);
+        delta.iter_mut().for_each(|delta| *delta /= total);
+    }
+    delta
+}

@@ -1,0 +1,242 @@
+//! Run folders and checkpoints: a killed run goes on from its last checkpoint
+//! to the same bits as one never killed.
+//!
+//! ```text
+//! RUN/config.toml          what was asked for
+//!     metrics.jsonl        one line a logged step
+//!     checkpoints/NNNNNNNN a model folder, with state.toml and, in
+//!                          fine-tuning, optimizer.safetensors
+//!     model/               the finished model
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::network::{Model, Tensors, toml_problem, write_atomically};
+
+/// Version of the checkpoint folder.
+const FORMAT_VERSION: u32 = 1;
+/// Checkpoints kept.
+const KEEP: usize = 2;
+
+/// Where a run stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// Turn of a successive pre-training: index of the layer that learns.
+    pub turn: usize,
+    /// Epoch, from 0, within the turn.
+    pub epoch: usize,
+    /// Batches done of that epoch.
+    pub batch: usize,
+    /// Steps done in all.
+    pub step: usize,
+    /// Sums over the epoch so far, for its metrics.
+    #[serde(default)]
+    pub sums: Vec<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    format_version: u32,
+    cursor: Cursor,
+}
+
+/// What a run is resumed from.
+pub struct Checkpoint {
+    /// The model as it was.
+    pub model: Model,
+    /// Where the run stood.
+    pub cursor: Cursor,
+    /// Momentum and the like.
+    pub extra: Tensors,
+}
+
+/// A run's folder.
+pub struct RunFolder {
+    path: PathBuf,
+    every: Duration,
+    last: Instant,
+}
+
+impl RunFolder {
+    /// Makes a new run folder holding `config` (the text of `config.toml`).
+    ///
+    /// # Errors
+    /// If the folder is in use, unless `overwrite`.
+    pub fn create(path: &Path, config: &str, overwrite: bool) -> Result<Self> {
+        let used = path.is_dir() && fs_err::read_dir(path)?.next().is_some();
+        if used && !overwrite {
+            let problem = "is in use; give --resume to go on, --overwrite to start anew, \
+                           or another folder";
+            return Err(Error::file(path, problem));
+        }
+        if used {
+            if !path.join("config.toml").is_file() {
+                let problem = "is no run folder, so it is not overwritten; give another folder";
+                return Err(Error::file(path, problem));
+            }
+            fs_err::remove_dir_all(path)?;
+        }
+        fs_err::create_dir_all(path.join("checkpoints"))?;
+        write_atomically(&path.join("config.toml"), config.as_bytes())?;
+        Ok(Self::at(path))
+    }
+
+    /// Opens a run folder to go on with it.
+    ///
+    /// # Errors
+    /// If it is none, or was started with another configuration.
+    pub fn resume(path: &Path, config: &str) -> Result<Self> {
+        let file = path.join("config.toml");
+        if !file.is_file() {
+            return Err(Error::file(path, "has no run to resume; leave --resume out"));
+        }
+        let found = fs_err::read_to_string(&file)?;
+        if found != config {
+            let line = found.lines().zip(config.lines()).position(|(a, b)| a != b);
+            let line = line.unwrap_or_else(|| found.lines().count().min(config.lines().count()));
+            let was = found.lines().nth(line).unwrap_or("nothing");
+            let now = config.lines().nth(line).unwrap_or("nothing");
+            let problem = format!(
+                "line {}: the run was started with '{was}', not '{now}'; resume it with the \
+                 same settings",
+                line + 1
+            );
+            return Err(Error::file(file, problem));
+        }
+        Ok(Self::at(path))
+    }
+
+    fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), every: Duration::from_secs(60), last: Instant::now() }
+    }
+
+    /// Sets how often [`RunFolder::due`] asks for a checkpoint (60 s at first).
+    #[must_use]
+    pub fn every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the finished model goes.
+    pub fn model_path(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    /// Whether it is time for a checkpoint.
+    pub fn due(&self) -> bool {
+        self.last.elapsed() >= self.every
+    }
+
+    /// Writes a checkpoint and removes the oldest ones.
+    pub fn save(&mut self, model: &Model, cursor: &Cursor, extra: &Tensors) -> Result<()> {
+        let name = format!("{:08}", cursor.step);
+        let folder = self.path.join("checkpoints").join(&name);
+        if folder.is_dir() {
+            return Ok(());
+        }
+        let beside = self.path.join("checkpoints").join(format!("{name}.tmp"));
+        if beside.exists() {
+            fs_err::remove_dir_all(&beside)?;
+        }
+        let write = || -> Result<()> {
+            model.save(&beside)?;
+            let extra = extra.to_bytes()?;
+            write_atomically(&beside.join("optimizer.safetensors"), &extra)?;
+            let state = StateFile { format_version: FORMAT_VERSION, cursor: cursor.clone() };
+            let path = beside.join("state.toml");
+            let state = toml::to_string(&state).map_err(|e| Error::file(&path, e.to_string()))?;
+            write_atomically(&path, state.as_bytes())?;
+            fs_err::rename(&beside, &folder)?;
+            Ok(())
+        };
+        write().inspect_err(|_| {
+            let _ = fs_err::remove_dir_all(&beside);
+        })?;
+        let mut found = self.checkpoints()?;
+        found.truncate(found.len().saturating_sub(KEEP));
+        found.iter().try_for_each(fs_err::remove_dir_all)?;
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// The last checkpoint, if there is one; leftovers of a killed run are
+    /// swept away.
+    pub fn load(&self) -> Result<Option<Checkpoint>> {
+        for entry in fs_err::read_dir(self.path.join("checkpoints"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "tmp") {
+                fs_err::remove_dir_all(path)?;
+            }
+        }
+        let Some(folder) = self.checkpoints()?.pop() else { return Ok(None) };
+        let path = folder.join("state.toml");
+        let text = fs_err::read_to_string(&path)?;
+        let cursor = parse_state(&path, &text)?;
+        let model = Model::load(&folder)?;
+        let path = folder.join("optimizer.safetensors");
+        let extra = Tensors::from_bytes(&path, &fs_err::read(&path)?)?;
+        self.forget_metrics_after(cursor.step)?;
+        Ok(Some(Checkpoint { model, cursor, extra }))
+    }
+
+    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(self.path.join("checkpoints"))? {
+            let path = entry?.path();
+            if path.extension().is_none() && path.is_dir() {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    pub fn log(&self, line: &impl Serialize) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        let mut line = serde_json::to_vec(line).map_err(|e| Error::file(&path, e.to_string()))?;
+        line.push(b'\n');
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&path)?;
+        file.write_all(&line)?;
+        Ok(())
+    }
+
+    /// Drops the metrics of steps that will be done again.
+    fn forget_metrics_after(&self, step: usize) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        if !path.is_file() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&fs_err::read(&path)?).into_owned();
+        let keep = |line: &&str| {
+            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            value.and_then(|v| v["step"].as_u64()).is_some_and(|s| s <= step as u64)
+        };
+        let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
+        write_atomically(&path, kept.as_bytes())
+    }
+}
+
+/// Reads a checkpoint's `state.toml`; `path` is for messages.
+fn parse_state(path: &Path, text: &str) -> Result<Cursor> {
+    let state: StateFile =
+        toml::from_str(text).map_err(|e| Error::file(path, toml_problem(&e, text)))?;
+    if state.format_version != FORMAT_VERSION {
+        let version = state.format_version;
+        let problem = format!("format_version is {version}; this program reads {FORMAT_VERSION}");
+        return Err(Error::file(path, problem));
+    }
+    Ok(state.cursor)
+}

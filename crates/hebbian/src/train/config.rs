@@ -1,0 +1,184 @@
+//! Settings of training, with the published defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Learning rate of every layer, or one for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a learning rate is a number, or a list of one number a layer")]
+pub enum LayerRates {
+    /// The same for all.
+    All(f64),
+    /// `L1` first.
+    Each(Vec<f64>),
+}
+
+impl LayerRates {
+    /// The rate of layer `index`, from 0.
+    pub fn of(&self, index: usize) -> f64 {
+        match self {
+            Self::All(rate) => *rate,
+            Self::Each(rates) => rates.get(index).copied().unwrap_or(0.0),
+        }
+    }
+}
+
+/// Order in which layers learn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PretrainOrder {
+    /// All layers at once, each from what the layer below gives at the moment
+    /// (published).
+    Together,
+    /// One after the other: a layer learns all its epochs, then stays.
+    Successive,
+}
+
+/// Settings of Hebbian pre-training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainConfig {
+    /// Passes over the images (over each layer's turn, where successive).
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// Learning rate.
+    pub lr: LayerRates,
+    /// Order in which layers learn.
+    pub order: PretrainOrder,
+    /// Stop when no layer's weights changed by more than this, relative to
+    /// their norm, in an epoch; 0 to run all epochs.
+    pub tolerance: f64,
+}
+
+impl Default for PretrainConfig {
+    /// 2 epochs, batches of 64, learning rate 1e-3, all layers together, no
+    /// early stop.
+    fn default() -> Self {
+        let (lr, order) = (LayerRates::All(1e-3), PretrainOrder::Together);
+        Self { epochs: 2, batch: 64, lr, order, tolerance: 0.0 }
+    }
+}
+
+impl PretrainConfig {
+    /// Checks every field, for a network of `layers` layers.
+    pub fn check(&self, layers: usize) -> Result<()> {
+        in_range("pretrain.epochs", self.epochs, 1, 100_000)?;
+        in_range("pretrain.batch", self.batch, 1, 1 << 16)?;
+        match &self.lr {
+            LayerRates::All(rate) => number("pretrain.lr", *rate, 0.0, 1e3)?,
+            LayerRates::Each(rates) if rates.len() != layers => {
+                let problem = format!("has {} numbers for {layers} layers", rates.len());
+                return Err(Error::config("pretrain.lr", problem));
+            }
+            LayerRates::Each(rates) => {
+                rates.iter().try_for_each(|&rate| number("pretrain.lr", rate, 0.0, 1e3))?;
+            }
+        }
+        number("pretrain.tolerance", self.tolerance, 0.0, 1e3)
+    }
+}
+
+/// Which labels fine-tuning may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// The labels it trains on and no other; the last epoch is kept.
+    Strict,
+    /// As the published code: the epoch with the best accuracy on the
+    /// validation images is kept, whose labels count as known.
+    Published,
+}
+
+/// Settings of fine-tuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneConfig {
+    /// Passes over the labelled images.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// Learning rate of the first epoch.
+    pub lr: f64,
+    /// First epoch (from 1) after which the rate is multiplied by `gamma`,
+    /// and again after each following one.
+    pub decay_after: usize,
+    /// Factor of that decay.
+    pub gamma: f64,
+    /// Nesterov momentum.
+    pub momentum: f64,
+    /// Weight decay of every parameter.
+    pub weight_decay: f64,
+    /// Share of features dropped before the classifier.
+    pub dropout: f64,
+    /// Which labels may be looked at.
+    pub protocol: Protocol,
+}
+
+impl Default for FinetuneConfig {
+    /// As published for CIFAR-10: 20 epochs, batches of 64, learning rate
+    /// 1e-3 halved after epochs 10 to 19, momentum 0.9, weight decay 0.05,
+    /// dropout 0.5; protocol `strict`.
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch: 64,
+            lr: 1e-3,
+            decay_after: 10,
+            gamma: 0.5,
+            momentum: 0.9,
+            weight_decay: 5e-2,
+            dropout: 0.5,
+            protocol: Protocol::Strict,
+        }
+    }
+}
+
+impl FinetuneConfig {
+    /// Checks every field.
+    pub fn check(&self) -> Result<()> {
+        in_range("finetune.epochs", self.epochs, 1, 100_000)?;
+        in_range("finetune.batch", self.batch, 1, 1 << 16)?;
+        in_range("finetune.decay_after", self.decay_after, 1, 100_000)?;
+        number("finetune.lr", self.lr, 0.0, 1e3)?;
+        number("finetune.gamma", self.gamma, 0.0, 1.0)?;
+        number("finetune.momentum", self.momentum, 0.0, 0.9999)?;
+        number("finetune.weight_decay", self.weight_decay, 0.0, 1e3)?;
+        number("finetune.dropout", self.dropout, 0.0, 0.99)
+    }
+
+    /// Learning rate of epoch `epoch`, from 0.
+    pub fn rate(&self, epoch: usize) -> f64 {
+        let halvings = (epoch + 1).saturating_sub(self.decay_after).min(1 << 16);
+        self.lr * self.gamma.powi(i32::try_from(halvings).unwrap_or(i32::MAX))
+    }
+}
+
+fn in_range(field: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, format!("is {value}; it must be {low} to {high}")))
+}
+
+fn number(field: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, format!("is {value}; it must be a number from {low} to {high}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_schedule() {
+        let config = FinetuneConfig::default();
+        let rates: Vec<f64> = (0..20).map(|epoch| config.rate(epoch)).collect();
+        assert_eq!(rates[..9], [1e-3; 9]);
+        assert_eq!(rates[9], 1e-3 * 0.5);
+        assert_eq!(rates[19], 1e-3 * 0.5f64.powi(11));
+    }
+}

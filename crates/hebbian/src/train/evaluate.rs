@@ -1,0 +1,96 @@
+//! Streaming images through a model: features, scores, accuracy.
+
+use hebbian_data::{Images, Skipped, batches};
+
+use super::{Event, Observer};
+use crate::network::Model;
+use crate::ops::Workspace;
+use crate::{Error, Result};
+
+/// Images a step of inference.
+const BATCH: usize = 128;
+
+/// Streams images through the model up to layer `depth` and hands over the
+/// rows (positions in `images`) and features (rows x feature length) of each
+/// batch, in order. Memory is bounded by the batch.
+///
+/// # Errors
+/// What reading or `take` fails with; unreadable images are skipped, told to
+/// the observer and returned.
+pub fn for_each_features(
+    model: &Model,
+    depth: usize,
+    images: &Images,
+    name: &str,
+    observer: Observer<'_>,
+    mut take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
+) -> Result<Vec<Skipped>> {
+    let mut workspace = Workspace::default();
+    observer(Event::Stage { name, done: 0, total: images.len() });
+    let order = (0..images.len()).collect();
+    let mut stream = batches(images, order, BATCH, model.preprocess.size);
+    let mut done = 0;
+    for batch in &mut stream {
+        let batch = batch?;
+        let features = model.features(depth, &batch, &mut workspace)?;
+        done += batch.rows.len();
+        take(&batch.rows, features)?;
+        observer(Event::Step { done, text: String::new() });
+    }
+    observer(Event::End);
+    let skipped = stream.skipped();
+    if !skipped.is_empty() {
+        observer(Event::Skipped(&skipped));
+    }
+    Ok(skipped)
+}
+
+/// Scores of images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// Positions of the images that could be read.
+    pub rows: Vec<usize>,
+    /// Scores, rows x classes.
+    pub scores: Vec<f32>,
+    /// Number of classes.
+    pub classes: usize,
+    /// The images that could not be read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Scores of images by a fine-tuned model.
+///
+/// # Errors
+/// If the model has no classifier, or reading fails.
+pub fn score(model: &Model, images: &Images, name: &str, observer: Observer<'_>) -> Result<Scores> {
+    let Some(head) = &model.head else {
+        return Err(Error::Data("the model has no classifier; fine-tune it first".into()));
+    };
+    let mut result = Scores { classes: head.bias.len(), ..Scores::default() };
+    let depth = model.network.depth();
+    let skipped = for_each_features(model, depth, images, name, observer, |rows, features| {
+        result.rows.extend(rows);
+        result.scores.extend(head.scores(&features));
+        Ok(())
+    })?;
+    result.skipped = skipped;
+    Ok(result)
+}
+
+/// Share of images whose class is among the `k` highest scores; ties go to
+/// the lower class. `label` gives the class of an image by its position.
+pub fn accuracy(scores: &Scores, k: usize, label: impl Fn(usize) -> Option<u32>) -> f64 {
+    let (mut right, mut all) = (0usize, 0usize);
+    for (&row, scores) in scores.rows.iter().zip(scores.scores.chunks_exact(scores.classes)) {
+        let Some(label) = label(row) else { continue };
+        all += 1;
+        let Some(&own) = scores.get(label as usize) else { continue };
+        let ahead = scores
+            .iter()
+            .enumerate()
+            .filter(|&(class, &s)| s > own || (s == own && class < label as usize))
+            .count();
+        right += usize::from(ahead < k);
+    }
+    right as f64 / all.max(1) as f64
+}

@@ -1,0 +1,207 @@
+//! Fine-tuning: the whole network and a new classifier, with few labels.
+
+use hebbian_data::{Skipped, batches, seed};
+use rand::RngExt;
+use serde::Serialize;
+
+use super::{
+    Checkpoint, Cursor, Event, FinetuneConfig, LabelledImages, Observer, Protocol, RunFolder,
+    Trainer, accuracy, score,
+};
+use crate::network::{Head, Model, Tensors};
+use crate::{Error, Result};
+
+#[derive(Serialize)]
+struct Line {
+    stage: &'static str,
+    step: usize,
+    epoch: usize,
+    lr: f64,
+    loss: f64,
+    train_accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation_accuracy: Option<f64>,
+}
+
+/// Fine-tunes all layers of `model` (cut to where its features are taken)
+/// and a new linear classifier.
+///
+/// Under [`Protocol::Strict`] the last epoch is kept and `validation` must be
+/// `None`; under [`Protocol::Published`] the epoch that classifies
+/// `validation` best is.
+///
+/// # Errors
+/// Bad settings; no images, fewer than two classes, or labels beyond
+/// `classes`; a loss that is not finite; reading and writing.
+#[allow(clippy::too_many_arguments)]
+pub fn finetune(
+    mut model: Model,
+    train: &LabelledImages,
+    validation: Option<&LabelledImages>,
+    classes: &[String],
+    config: &FinetuneConfig,
+    mut run: Option<&mut RunFolder>,
+    from: Option<Checkpoint>,
+    observer: Observer<'_>,
+) -> Result<(Model, Vec<Skipped>)> {
+    config.check()?;
+    check_labels(train, classes)?;
+    if validation.is_some() != (config.protocol == Protocol::Published) {
+        let problem = "published needs validation labels, strict must not see any";
+        return Err(Error::config("finetune.protocol", problem));
+    }
+    let mut trainer = Trainer::default();
+    let mut cursor = Cursor::default();
+    let mut best: Option<(f64, Model)> = None;
+    if let Some(Checkpoint { model: saved, cursor: at, extra }) = from {
+        (model, cursor) = (saved, at);
+        if cursor.step > 0 {
+            let path = std::path::Path::new("optimizer.safetensors");
+            trainer = Trainer::restore(&mut model, path, extra)?;
+        }
+    } else {
+        let features = model.network.feature_len(model.network.depth());
+        model.head = Some(Head::new(features, classes.len(), model.provenance.seed));
+        model.classes = classes.to_vec();
+        model.provenance.labels = train.labels.len();
+        model.provenance.protocol = match config.protocol {
+            Protocol::Strict => "strict".into(),
+            Protocol::Published => "published".into(),
+        };
+        if let Some(run) = run.as_deref_mut() {
+            run.save(&model, &cursor, &Tensors::default())?;
+        }
+    }
+    let steps = train.images.len().div_ceil(config.batch);
+    observer(Event::Stage { name: "fine-tuning", done: cursor.step, total: config.epochs * steps });
+    let mut skipped = Vec::new();
+    while cursor.epoch < config.epochs {
+        let rate = config.rate(cursor.epoch);
+        let purpose = format!("shuffle/finetune/{}", cursor.epoch);
+        let mut order = seed::shuffled(train.images.len(), model.provenance.seed, &purpose);
+        order.drain(..cursor.batch * config.batch);
+        if cursor.sums.is_empty() {
+            cursor.sums = vec![0.0; 3];
+        }
+        let mut stream = batches(&train.images, order, config.batch, model.preprocess.size);
+        let mut x = Vec::new();
+        for batch in &mut stream {
+            let batch = batch?;
+            if !batch.rows.is_empty() {
+                model.preprocess.apply(&batch, &mut x)?;
+                let labels: Vec<u32> = batch.rows.iter().map(|&row| train.labels[row]).collect();
+                let [loss, right] = step(&mut model, &mut trainer, config, (&x, &labels), rate, cursor.step)?;
+                let seen = labels.len() as f64;
+                cursor.sums[0] += loss * seen;
+                cursor.sums[1] += right;
+                cursor.sums[2] += seen;
+            }
+            cursor.batch += 1;
+            cursor.step += 1;
+            let text = format!("loss {:.3}", cursor.sums[0] / cursor.sums[2].max(1.0));
+            observer(Event::Step { done: cursor.step, text });
+            // The best epoch so far is not in a checkpoint, so that the
+            // published protocol goes on from epochs' ends only.
+            if let Some(run) = run.as_deref_mut().filter(|run| run.due() && best.is_none()) {
+                let state = trainer.state(&mut model);
+                run.save(&model, &cursor, &state)?;
+            }
+        }
+        skipped = stream.skipped();
+        let [loss, right, seen] = [cursor.sums[0], cursor.sums[1], cursor.sums[2].max(1.0)];
+        let mut validation_accuracy = None;
+        if let Some(validation) = validation {
+            let scores = score(&model, &validation.images, "validation", &mut |_| {})?;
+            let value = accuracy(&scores, 1, |row| validation.labels.get(row).copied());
+            validation_accuracy = Some(value);
+            if best.as_ref().is_none_or(|(best, _)| value > *best) {
+                best = Some((value, model.clone()));
+            }
+        }
+        if let Some(run) = run.as_deref() {
+            run.log(&Line {
+                stage: "finetune",
+                step: cursor.step,
+                epoch: cursor.epoch,
+                lr: rate,
+                loss: loss / seen,
+                train_accuracy: right / seen,
+                validation_accuracy,
+            })?;
+        }
+        cursor.epoch += 1;
+        cursor.batch = 0;
+        cursor.sums.clear();
+    }
+    observer(Event::End);
+    if skipped.len() == train.images.len() {
+        return Err(Error::Data("none of the labelled images could be read".into()));
+    }
+    if !skipped.is_empty() {
+        observer(Event::Skipped(&skipped));
+    }
+    Ok((best.map_or(model, |(_, model)| model), skipped))
+}
+
+/// One step; returns the batch's mean loss and how many it classified right.
+fn step(
+    model: &mut Model,
+    trainer: &mut Trainer,
+    config: &FinetuneConfig,
+    (x, labels): (&[f32], &[u32]),
+    rate: f64,
+    step: usize,
+) -> Result<[f64; 2]> {
+    let Some(head) = &mut model.head else {
+        return Err(Error::Data("the model has no classifier".into()));
+    };
+    let keep = dropout(config.dropout, labels.len() * head.features(), model.provenance.seed, step);
+    let found = trainer.gradients(&mut model.network, head, x, labels, &keep, false);
+    if !found.loss.is_finite() {
+        let layer = format!("L{}", model.network.depth());
+        return Err(Error::Diverged { stage: "fine-tuning", layer, step: step + 1 });
+    }
+    trainer.step(&mut model.network, head, &found.by_parameter, rate, config);
+    let rows = found.scores.chunks_exact(head.bias.len()).zip(labels);
+    let right = rows.filter(|(scores, label)| {
+        let own = scores[**label as usize];
+        scores.iter().all(|&s| s <= own)
+    });
+    Ok([found.loss, right.count() as f64])
+}
+
+/// Factors of the features: 0 with probability `p`, else `1 / (1 - p)`.
+fn dropout(p: f64, len: usize, seed: u64, step: usize) -> Vec<f32> {
+    if p == 0.0 {
+        return Vec::new();
+    }
+    let mut rng = seed::stream(seed, &format!("dropout/{step}"));
+    let bound = (p * f64::from(u32::MAX)) as u32;
+    let keep = (1.0 / (1.0 - p)) as f32;
+    (0..len).map(|_| if rng.random::<u32>() < bound { 0.0 } else { keep }).collect()
+}
+
+fn check_labels(train: &LabelledImages, classes: &[String]) -> Result<()> {
+    if train.images.is_empty() {
+        return Err(Error::Data("there are no labelled images to fine-tune with".into()));
+    }
+    if train.labels.len() != train.images.len() {
+        let (labels, images) = (train.labels.len(), train.images.len());
+        return Err(Error::Data(format!("there are {labels} labels for {images} images")));
+    }
+    let mut used = vec![false; classes.len()];
+    for &label in &train.labels {
+        match used.get_mut(label as usize) {
+            Some(used) => *used = true,
+            None => {
+                let classes = classes.len();
+                return Err(Error::Data(format!("label {label} is beyond the {classes} classes")));
+            }
+        }
+    }
+    if used.iter().filter(|used| **used).count() < 2 {
+        let problem = "all labelled images are of one class; a classifier needs at least two";
+        return Err(Error::Data(problem.into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Training: Hebbian pre-training without labels, fine-tuning with few, and
+//! the runs on disk that both can be resumed from.
+
+mod backprop;
+mod checkpoint;
+mod config;
+mod evaluate;
+mod finetune;
+mod pretrain;
+mod probe;
+
+pub use backprop::{Gradients, Trainer};
+pub use checkpoint::{Checkpoint, Cursor, RunFolder};
+pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol};
+pub use evaluate::{Scores, accuracy, for_each_features, score};
+pub use finetune::finetune;
+pub use pretrain::pretrain;
+pub use probe::train_head;
+
+use hebbian_data::{Images, Skipped};
+
+/// Images with a label each.
+#[derive(Clone)]
+pub struct LabelledImages {
+    /// The images.
+    pub images: Images,
+    /// Class of each image.
+    pub labels: Vec<u32>,
+}
+
+/// What a long job tells whoever watches it.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A stage of `total` steps begins; `done` of them may be done already.
+    Stage {
+        /// What it does.
+        name: &'a str,
+        /// Steps done before.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+    /// So many steps of the stage are done.
+    Step {
+        /// Steps done.
+        done: usize,
+        /// State in a few words.
+        text: String,
+    },
+    /// The stage is over.
+    End,
+    /// Images that could not be read and were left out.
+    Skipped(&'a [Skipped]),
+}
+
+/// Receives the events of a job.
+pub type Observer<'a> = &'a mut dyn FnMut(Event<'_>);

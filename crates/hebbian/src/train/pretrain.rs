@@ -1,0 +1,228 @@
+//! Hebbian pre-training: images without labels, one to three passes.
+
+use std::time::Instant;
+
+use hebbian_data::{Images, Skipped, batches, seed};
+use serde::Serialize;
+
+use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
+use crate::linalg::sum_of_squares;
+use crate::network::{Model, Network, Tensors};
+use crate::ops::Workspace;
+use crate::rules::Rule;
+use crate::update::{UpdateSums, hebbian_step};
+use crate::{Error, Result};
+
+/// Steps between two lines of metrics.
+const LOG_EVERY: usize = 10;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stage: &'static str,
+    step: usize,
+    turn: usize,
+    epoch: usize,
+    images_per_second: f64,
+    /// `||lr dW|| / ||W||` of the step, one a layer that learned.
+    change: &'a [f64],
+}
+
+/// Pre-trains a model's layers by a Hebbian rule. Only images go in: labels
+/// cannot, by type.
+///
+/// With a run folder, checkpoints are written once a minute and at the end of
+/// each epoch, and `from` goes on from one to the same bits. Returns the model
+/// and the images that could not be read.
+///
+/// # Errors
+/// Bad settings, an empty set, weights that diverge, or reading and writing.
+pub fn pretrain(
+    mut model: Model,
+    rule: &dyn Rule,
+    images: &Images,
+    config: &PretrainConfig,
+    mut run: Option<&mut RunFolder>,
+    from: Option<Checkpoint>,
+    observer: Observer<'_>,
+) -> Result<(Model, Vec<Skipped>)> {
+    let depth = model.network.depth();
+    config.check(depth)?;
+    if images.is_empty() {
+        return Err(Error::Data("there are no images to pre-train on".into()));
+    }
+    let mut cursor = Cursor::default();
+    let mut reference;
+    if let Some(checkpoint) = from {
+        (model, cursor, reference) = (checkpoint.model, checkpoint.cursor, checkpoint.extra);
+    } else {
+        reference = weights_of(&model.network, config);
+        if let Some(run) = run.as_deref_mut() {
+            run.save(&model, &cursor, &reference)?;
+        }
+    }
+    let turns = match config.order {
+        PretrainOrder::Together => 1,
+        PretrainOrder::Successive => depth,
+    };
+    let steps = images.len().div_ceil(config.batch);
+    let total = turns * config.epochs * steps;
+    let mut workspace = Workspace::default();
+    let mut skipped = Vec::new();
+    observer(Event::Stage { name: "pre-training", done: cursor.step, total });
+    while cursor.turn < turns {
+        let learning = match config.order {
+            PretrainOrder::Together => 0..depth,
+            PretrainOrder::Successive => cursor.turn..cursor.turn + 1,
+        };
+        while cursor.epoch < config.epochs {
+            let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
+            let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
+            order.drain(..cursor.batch * config.batch);
+            let mut stream = batches(images, order, config.batch, model.preprocess.size);
+            let mut x = Vec::new();
+            let (mut since, mut seen) = (Instant::now(), 0);
+            for batch in &mut stream {
+                let batch = batch?;
+                let used = batch.rows.len();
+                if used > 0 {
+                    model.preprocess.apply(&batch, &mut x)?;
+                    let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
+                    let network = &mut model.network;
+                    let change =
+                        step(network, rule, used, &x, learning.clone(), config, &mut workspace, log);
+                    if let Some(layer) = change.iter().position(|c| !c.is_finite()) {
+                        let layer = format!("L{}", learning.start + layer + 1);
+                        let (stage, step) = ("pre-training", cursor.step + 1);
+                        return Err(Error::Diverged { stage, layer, step });
+                    }
+                    if log && let Some(run) = run.as_deref() {
+                        run.log(&Line {
+                            stage: "pretrain",
+                            step: cursor.step + 1,
+                            turn: cursor.turn,
+                            epoch: cursor.epoch,
+                            images_per_second: (seen + used) as f64 / since.elapsed().as_secs_f64(),
+                            change: &change,
+                        })?;
+                        (since, seen) = (Instant::now(), 0);
+                    } else {
+                        seen += used;
+                    }
+                }
+                cursor.batch += 1;
+                cursor.step += 1;
+                observer(Event::Step { done: cursor.step, text: String::new() });
+                if let Some(run) = run.as_deref_mut().filter(|run| run.due()) {
+                    check_finite(&model.network, cursor.step)?;
+                    run.save(&model, &cursor, &reference)?;
+                }
+            }
+            check_finite(&model.network, cursor.step)?;
+            skipped = stream.skipped();
+            cursor.epoch += 1;
+            cursor.batch = 0;
+            let still = has_settled(&model.network, learning.clone(), config, &mut reference);
+            if still {
+                cursor.epoch = config.epochs;
+            }
+            model.provenance.pretrained_epochs += 1;
+            if let Some(run) = run.as_deref_mut() {
+                run.save(&model, &cursor, &reference)?;
+            }
+        }
+        cursor.turn += 1;
+        cursor.epoch = 0;
+    }
+    observer(Event::End);
+    if skipped.len() == images.len() {
+        return Err(Error::Data("none of the images could be read".into()));
+    }
+    if !skipped.is_empty() {
+        observer(Event::Skipped(&skipped));
+    }
+    model.provenance.pretrained_images = images.len() - skipped.len();
+    Ok((model, skipped))
+}
+
+/// One step of the layers `learning`; layers below run as they are, layers
+/// above not at all. Returns the relative change of each, where wanted.
+#[allow(clippy::too_many_arguments)]
+fn step(
+    network: &mut Network,
+    rule: &dyn Rule,
+    batch: usize,
+    x: &[f32],
+    learning: std::ops::Range<usize>,
+    config: &PretrainConfig,
+    workspace: &mut Workspace,
+    log: bool,
+) -> Vec<f64> {
+    let mut changes = Vec::new();
+    let below = network.features(learning.start, x, workspace);
+    let mut map = (learning.start > 0).then_some(below);
+    for index in learning {
+        let block = &mut network.blocks[index];
+        let g = block.geometry;
+        let mut out = vec![0.0; batch * g.output_len()];
+        let input = map.as_deref().unwrap_or(x);
+        let sums = hebbian_step(rule, &g, batch, input, &block.weights, workspace, &mut out);
+        let lr = config.lr.of(index) as f32;
+        if log {
+            changes.push(relative_change(&sums, lr, &block.weights));
+        }
+        sums.apply(lr, &mut block.weights);
+        block.norm.train(&mut out);
+        map = Some(out);
+    }
+    changes
+}
+
+fn relative_change(sums: &UpdateSums, lr: f32, weights: &[f32]) -> f64 {
+    let norm = |x: &[f32]| f64::from(sum_of_squares(x).sqrt());
+    f64::from(lr) * norm(&sums.delta()) / norm(weights).max(f64::MIN_POSITIVE)
+}
+
+fn check_finite(network: &Network, step: usize) -> Result<()> {
+    for (index, block) in network.blocks.iter().enumerate() {
+        let norm = &block.norm;
+        let finite = |x: &Vec<f32>| x.iter().all(|x| x.is_finite());
+        if ![&block.weights, &norm.mean, &norm.var].into_iter().all(finite) {
+            let layer = format!("L{}", index + 1);
+            return Err(Error::Diverged { stage: "pre-training", layer, step });
+        }
+    }
+    Ok(())
+}
+
+/// The weights to compare an epoch's end with; none without a tolerance.
+fn weights_of(network: &Network, config: &PretrainConfig) -> Tensors {
+    let mut tensors = Tensors::default();
+    if config.tolerance > 0.0 {
+        for (index, block) in network.blocks.iter().enumerate() {
+            tensors.insert(format!("L{}", index + 1), &[block.weights.len()], &block.weights);
+        }
+    }
+    tensors
+}
+
+/// Whether no layer that learned changed by more than the tolerance since the
+/// last epoch; `reference` moves on to the weights as they are now.
+fn has_settled(
+    network: &Network,
+    learning: std::ops::Range<usize>,
+    config: &PretrainConfig,
+    reference: &mut Tensors,
+) -> bool {
+    if config.tolerance <= 0.0 {
+        return false;
+    }
+    let settled = learning.clone().all(|index| {
+        let weights = &network.blocks[index].weights;
+        let before = reference.get(&format!("L{}", index + 1)).unwrap_or_default();
+        let difference: Vec<f32> = weights.iter().zip(before).map(|(a, b)| a - b).collect();
+        let bound = config.tolerance as f32 * sum_of_squares(before).sqrt();
+        sum_of_squares(&difference).sqrt() <= bound
+    });
+    *reference = weights_of(network, config);
+    settled
+}

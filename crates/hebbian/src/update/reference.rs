@@ -1,0 +1,41 @@
+//! The two slow forms: sample by sample, and the published order of products.
+
+use super::{Order, UpdateSums, batch, row_norms};
+use crate::linalg::sum_of_squares;
+use crate::ops::{Geometry, gather, project_batch};
+use crate::rules::{Projections, Rule, Samples};
+
+/// All patches of a batch (batch x height x width x channels), unfolded to
+/// N x D with N = batch x output height x output width.
+pub fn unfold(g: &Geometry, batch: usize, x: &[f32]) -> Vec<f32> {
+    let each = g.positions() * g.patch_len();
+    let mut patches = vec![0.0; batch * each];
+    let images = x.chunks_exact(g.input_len()).zip(patches.chunks_exact_mut(each));
+    images.for_each(|(image, patches)| gather(g, image, 0..g.out_height(), patches));
+    patches
+}
+
+/// The update `dW` (C x D) of patches (N x D), sample by sample, as the papers
+/// write the rule.
+pub fn naive_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32]) -> Vec<f32> {
+    rule.naive_f32(&Samples { x: patches, w: weights, d })
+}
+
+/// The sums of patches (N x D) in the published order of FastHebb:
+/// the whole of `U = X W^T`, its gates `A`, then `A^T X - Rec` with
+/// `Rec = diag(colsum A) W` or `tril(A^T A) W`.
+pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32]) -> UpdateSums {
+    let c = weights.len() / d;
+    let mut projections = Vec::new();
+    let u = project_batch(patches, weights, d, &mut projections);
+    let norms = row_norms(weights, d);
+    let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
+    let mut gates = vec![0.0; u.len()];
+    let mut denominators = vec![0.0; c];
+    let projections = Projections { u, patch_norm: &patch_norm, weight_norm: &norms };
+    rule.gate(&projections, &mut gates, &mut denominators);
+    let mut numerators = vec![0.0; weights.len()];
+    let order = (rule.reconstruction(), Order::Gram);
+    batch::numerators(order, d, &mut patches.to_vec(), &gates, weights, &mut numerators);
+    UpdateSums { numerators, denominators }
+}

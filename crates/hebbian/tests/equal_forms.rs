@@ -1,0 +1,120 @@
+//! Every form of a rule computes the same update, on random shapes.
+
+use hebbian::ops::{Geometry, Workspace, block_forward};
+use hebbian::rules::{self, Projection, Samples};
+use hebbian::update::{UpdateSums, hebbian_step, naive_update, published_update, unfold};
+use proptest::prelude::*;
+
+/// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
+fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
+    let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
+    (shape, 1usize..300, 1usize..4, 1usize..20)
+        .prop_filter("kernel and pool fit", |((h, w, _, k, s, p), _, pool, _)| {
+            let fits = |n: usize| n + 2 * p >= *k && (n + 2 * p - k) / s + 1 >= *pool;
+            fits(*h) && fits(*w)
+        })
+        .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
+            (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
+        })
+}
+
+fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
+    use rand::RngExt;
+    let mut rng = hebbian_data::seed::stream(seed, "test");
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+}
+
+/// Largest difference over the largest entry, and over what single precision
+/// can resolve of the terms that were summed.
+fn close(got: &[f32], want: &[f64]) -> Result<(), TestCaseError> {
+    let largest = want.iter().fold(1e-3f64, |m, w| m.max(w.abs()));
+    for (g, w) in got.iter().zip(want) {
+        let error = (f64::from(*g) - w).abs() / largest;
+        prop_assert!(error < 2e-5, "{g} against {w}, {error} of {largest}");
+    }
+    Ok(())
+}
+
+fn double(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn naive_published_and_engine_agree((g, batch) in geometry(), seed: u64) {
+        let d = g.patch_len();
+        let x = numbers(batch * g.input_len(), seed, 1.5);
+        let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (d as f32).sqrt());
+        let patches = unfold(&g, batch, &x);
+        for name in ["hpca", "soft-wta"] {
+            let rule = rules::build(name, toml::Table::new()).unwrap();
+            let want = rule.naive_f64(&Samples { x: &double(&patches), w: &double(&w), d });
+            close(&naive_update(rule.as_ref(), d, &patches, &w), &want)?;
+            close(&published_update(rule.as_ref(), d, &patches, &w).delta(), &want)?;
+            let mut out = vec![f32::NAN; batch * g.output_len()];
+            let mut workspace = Workspace::default();
+            let sums = hebbian_step(rule.as_ref(), &g, batch, &x, &w, &mut workspace, &mut out);
+            close(&sums.delta(), &want)?;
+
+            // The step's output is the forward pass's, to the bit.
+            let norms: Vec<f32> = w.chunks_exact(d).map(|w| w.iter().map(|w| w * w).sum::<f32>().sqrt()).collect();
+            let scale: Vec<f32> = norms.iter().map(|n| 1.0 / n).collect();
+            let scale = (rule.projection() == Projection::Normalised).then_some(&scale[..]);
+            let mut forward = vec![f32::NAN; out.len()];
+            let mut winners = vec![0; out.len()];
+            block_forward(&g, batch, &x, &w, scale, &mut workspace, &mut forward, Some(&mut winners));
+            for (a, b) in out.iter().zip(&forward) {
+                prop_assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_two_halves_add_up_to_the_whole((g, half) in geometry(), seed: u64) {
+        let x = numbers(2 * half * g.input_len(), seed, 1.5);
+        let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (g.patch_len() as f32).sqrt());
+        for name in ["hpca", "soft-wta"] {
+            let rule = rules::build(name, toml::Table::new()).unwrap();
+            let step = |x: &[f32], batch: usize| {
+                let mut out = vec![0.0; batch * g.output_len()];
+                hebbian_step(rule.as_ref(), &g, batch, x, &w, &mut Workspace::default(), &mut out)
+            };
+            let whole = step(&x, 2 * half);
+            let (a, b) = x.split_at(x.len() / 2);
+            let (a, b) = (step(a, half), step(b, half));
+            let add = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a + b).collect();
+            let sum = UpdateSums {
+                numerators: add(&a.numerators, &b.numerators),
+                denominators: add(&a.denominators, &b.denominators),
+            };
+            close(&sum.delta(), &double(&whole.delta()))?;
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let spec = hebbian::network::NetworkSpec::find("cifar-6").unwrap();
+    let batch = 13;
+    for name in ["hpca", "soft-wta"] {
+        let rule = rules::build(name, toml::Table::new()).unwrap();
+        for g in spec.geometries().unwrap() {
+            let x = numbers(batch * g.input_len(), 1, 1.5);
+            let w = numbers(g.weight_len(), 2, 1.0 / (g.patch_len() as f32).sqrt());
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let mut out = vec![0.0; batch * g.output_len()];
+                    let mut workspace = Workspace::default();
+                    (hebbian_step(rule.as_ref(), &g, batch, &x, &w, &mut workspace, &mut out), out)
+                })
+            };
+            let one = run(1);
+            for threads in [2, 3, 7] {
+                assert!(run(threads) == one, "{name}, {g:?}, {threads} threads");
+            }
+        }
+    }
+}
