@@ -1,2 +1,28 @@
-//! hebb
-fn main() {}
+//! `hebb`: the command line.
+
+mod cli;
+mod commands;
+mod report;
+mod settings;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that went away, as `head` does, is no failure.
+            if commands::is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::from(if commands::is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! What can be typed: verbs, options, help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Learn from a pile of images, nearly all without labels: features, a
+/// classifier, an image search.
+#[derive(Parser)]
+#[command(name = "hebb", version, propagate_version = true, after_help = "\
+Start with:
+  hebb demo                          see it all on a small data set, in two minutes
+  hebb data describe PHOTOS          what is in a folder, tar or CIFAR/IDX files
+  hebb pretrain PHOTOS --out RUN     learn from images without labels
+
+Standard output is data, standard error is talk. Exit code 2: the command line
+or a setting is wrong; 1: something failed.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show the whole system on a small sample of real images, offline.
+    Demo(DemoArgs),
+    /// Describe a data set, or fetch an official one.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Train a network on images without labels, by a Hebbian rule.
+    #[command(after_help = "\
+Examples:
+  hebb pretrain photos/ --out runs/photos
+  hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
+  hebb pretrain photos/ --out runs/photos --resume
+  hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'")]
+    Pretrain(PretrainArgs),
+    /// Tune a network and a classifier with the few labels there are.
+    #[command(after_help = "\
+Examples:
+  hebb finetune photos/ --labels labels.csv --model runs/photos --out runs/tuned
+  hebb finetune train.tar --fraction 0.01 --layer L3 --model runs/photos --out runs/l3
+  hebb finetune train.tar --fraction 0.01 --out runs/none      (no pre-training)
+
+Only the labels trained on are ever used (protocol strict). --set
+finetune.protocol=published keeps the epoch that is best on --validation.")]
+    Finetune(FinetuneArgs),
+    /// Judge frozen features by a linear and a nearest-neighbour classifier.
+    #[command(after_help = "\
+Examples:
+  hebb probe train.tar test.tar --model runs/photos
+  hebb probe train.tar test.tar --model runs/photos --layer L2 --fraction 0.05 -k 10")]
+    Probe(ProbeArgs),
+    /// Classify images.
+    #[command(after_help = "\
+Examples:
+  hebb predict new.jpg --model runs/tuned
+  hebb predict new-photos/ --model runs/tuned > labels.csv
+  hebb predict new-photos/ --model runs/tuned --json")]
+    Predict(PredictArgs),
+    /// Write the features of images to a safetensors file.
+    #[command(after_help = "\
+Example:
+  hebb extract photos/ --model runs/photos --layer L4 --out features.safetensors")]
+    Extract(ExtractArgs),
+    /// Build a gallery: the features of images, to be searched.
+    #[command(after_help = "\
+Example:
+  hebb index photos/ --model runs/tuned --out gallery")]
+    Index(IndexArgs),
+    /// Find the images of a gallery that are nearest to an image.
+    #[command(after_help = "\
+Examples:
+  hebb search gallery query.jpg
+  hebb search gallery query.jpg -k 50 --json")]
+    Search(SearchArgs),
+    /// Measure a model: accuracy, top-5, and, against a gallery, precision@k and mAP.
+    #[command(after_help = "\
+Average precision of a query is the sum of the precisions at its relevant
+ranks over one of three denominators, and all three are printed:
+  retrieved   the relevant images among the k ranked (published code from
+              December 2022 on); never below the others
+  truncated   the smaller of k and the relevant images in the gallery (published
+              code before)
+  relevant    the relevant images in the gallery (the standard definition)
+Over the whole gallery (no --truncate) the three are one. Relevant is what has
+the query's label; ties rank by index; queries without a relevant image are
+counted and left out of the means.
+
+Examples:
+  hebb eval test.tar --model runs/tuned
+  hebb eval test.tar --model runs/tuned --gallery gallery
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000")]
+    Eval(EvalArgs),
+    /// Run a committed experiment file.
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of every verb that computes.
+#[derive(Args, Clone)]
+pub struct Common {
+    /// Write machine-readable JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute; this build has the CPU.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+    /// Keep decoded images in this folder, so that later runs need not decode.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// A data set and its labels.
+#[derive(Args, Clone)]
+pub struct DataArgs {
+    /// Folder of images, folder of class folders, tar, CIFAR or IDX files.
+    #[arg(value_name = "DATA")]
+    pub data: PathBuf,
+    /// Labels given apart: a CSV of path,label, or a folder of class folders.
+    #[arg(long, value_name = "CSV|DIR")]
+    pub labels: Option<PathBuf>,
+    /// Which part of a data set that is split already.
+    #[arg(long, value_enum, default_value_t = PartArg::All)]
+    pub part: PartArg,
+}
+
+/// Official part of a data set.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PartArg {
+    /// Everything.
+    All,
+    /// What is for training.
+    Train,
+    /// What is for testing.
+    Test,
+}
+
+/// Settings from a file and from the command line.
+#[derive(Args, Clone)]
+pub struct SettingsArgs {
+    /// Settings file (TOML); options below override it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One setting, such as pretrain.lr=1e-3; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random choice.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// A run folder.
+#[derive(Args, Clone)]
+pub struct RunArgs {
+    /// Folder of the run; its model goes into OUT/model.
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Go on with a run that was stopped.
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Throw away the run that is in the folder.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Seconds between checkpoints (one is written at each epoch's end too).
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    pub checkpoint_every: f64,
+}
+
+/// How many of the labels to use.
+#[derive(Args, Clone)]
+pub struct AmountArgs {
+    /// Use this share of the images' labels, such as 0.01.
+    #[arg(long, value_name = "SHARE", conflicts_with = "count")]
+    pub fraction: Option<f64>,
+    /// Use so many labels.
+    #[arg(long, value_name = "N")]
+    pub count: Option<usize>,
+    /// Draw the labels as published, without balancing the classes.
+    #[arg(long)]
+    pub unstratified: bool,
+}
+
+/// `hebb demo`
+#[derive(Args)]
+#[command(after_help = "Example:\n  hebb demo --out my-demo --seed 1")]
+pub struct DemoArgs {
+    /// Folder for the model, the gallery and report.html.
+    #[arg(long, short, default_value = "hebb-demo", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Seed of every random choice.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Write the table as JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hebb data`
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Classes, counts, sizes, duplicates and unreadable files of a data set.
+    #[command(after_help = "Example:\n  hebb data describe photos/ --labels labels.csv")]
+    Describe {
+        /// The data set.
+        #[command(flatten)]
+        data: DataArgs,
+        /// Write JSON to standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch the official CIFAR-10 or CIFAR-100 archive and check it.
+    #[command(after_help = "Example:\n  hebb data fetch cifar-10 --into data")]
+    Fetch {
+        /// Which one.
+        #[arg(value_enum)]
+        name: OfficialSet,
+        /// Folder that its folder goes into.
+        #[arg(long, default_value = "data", value_name = "DIR")]
+        into: PathBuf,
+        /// Fetch from here instead of the official address.
+        #[arg(long, value_name = "URL")]
+        from: Option<String>,
+    },
+}
+
+/// Data sets that can be fetched.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum OfficialSet {
+    /// 60,000 images of 10 classes.
+    #[value(name = "cifar-10")]
+    Cifar10,
+    /// 60,000 images of 100 classes.
+    #[value(name = "cifar-100")]
+    Cifar100,
+}
+
+/// `hebb pretrain`
+#[derive(Args)]
+pub struct PretrainArgs {
+    /// The images; labels, if there are any, are never looked at.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Learning rule: hpca or soft-wta.
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Network preset or file.
+    #[arg(long)]
+    pub network: Option<String>,
+    /// Side of the square images the network takes.
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<usize>,
+    /// Passes over the images.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb finetune`
+#[derive(Args)]
+pub struct FinetuneArgs {
+    /// The images and their labels.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The run.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Pre-trained run or model folder; without it, random weights.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Layer whose features the classifier takes (default: the last).
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// Which labels.
+    #[command(flatten)]
+    pub amount: AmountArgs,
+    /// Labelled images that choose the epoch under the published protocol.
+    #[arg(long, value_name = "DATA")]
+    pub validation: Option<PathBuf>,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb probe`
+#[derive(Args)]
+pub struct ProbeArgs {
+    /// Images and labels to train the classifiers on.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Images and labels to judge them by.
+    #[arg(value_name = "TEST")]
+    pub test: PathBuf,
+    /// Run or model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Layer (default: every one).
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// Neighbours that vote.
+    #[arg(short, default_value_t = 10)]
+    pub k: usize,
+    /// Which labels.
+    #[command(flatten)]
+    pub amount: AmountArgs,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb predict`
+#[derive(Args)]
+pub struct PredictArgs {
+    /// Images: files, folders or tars.
+    #[arg(required = true, value_name = "IMAGES")]
+    pub images: Vec<PathBuf>,
+    /// Fine-tuned run or model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb extract`
+#[derive(Args)]
+pub struct ExtractArgs {
+    /// The images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Run or model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Layer (default: the last).
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb index`
+#[derive(Args)]
+pub struct IndexArgs {
+    /// The images.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Run or model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Layer (default: the last).
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// The gallery folder to write.
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace the gallery.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb search`
+#[derive(Args)]
+pub struct SearchArgs {
+    /// Gallery folder.
+    #[arg(value_name = "GALLERY")]
+    pub gallery: PathBuf,
+    /// Image files to search with.
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// Run or model folder the gallery was made with (default: where it was then).
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Neighbours to show.
+    #[arg(short, default_value_t = 10)]
+    pub k: usize,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb eval`
+#[derive(Args)]
+pub struct EvalArgs {
+    /// The images and their labels.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Run or model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Gallery to search, made with this model; the images are the queries.
+    #[arg(long, value_name = "DIR")]
+    pub gallery: Option<PathBuf>,
+    /// Ranks to report precision and AP at.
+    #[arg(short, default_values_t = [10, 100], value_name = "K")]
+    pub k: Vec<usize>,
+    /// Rank only the K nearest, as the published code does, not the whole gallery.
+    #[arg(long, value_name = "K")]
+    pub truncate: Option<usize>,
+    /// Common options.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// `hebb experiment`
+#[derive(Subcommand)]
+pub enum ExperimentCommand {
+    /// Run what an experiment file says; what is done already is not done again.
+    #[command(after_help = "\
+Example:
+  hebb experiment run experiments/cifar10-hpca.toml --data data/cifar-10 --out runs/hpca")]
+    Run(ExperimentArgs),
+}
+
+/// `hebb experiment run`
+#[derive(Args)]
+pub struct ExperimentArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Folder that the file's data paths start from.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Folder for runs; a run that was stopped goes on.
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Also write the results (JSON lines) here.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// Write the results as JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,127 @@
+//! `hebb eval`
+
+use anyhow::Result;
+use hebbian::network::Model;
+use hebbian::train::{accuracy, for_each_features, score};
+use hebbian_data::{Dataset, Images};
+use hebbian_search::metrics::{EvaluateOptions, RetrievalReport, evaluate};
+use hebbian_search::{Gallery, GalleryInfo, GalleryWriter};
+use serde::Serialize;
+
+use super::shared::{cached, check_device, labels_in, load_model, open, print_json};
+use crate::cli::EvalArgs;
+use crate::ui::{Progress, percent, print_table};
+
+#[derive(Serialize, Default)]
+struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classification: Option<Classification>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieval: Option<RetrievalReport>,
+}
+
+#[derive(Serialize)]
+struct Classification {
+    images: usize,
+    skipped: usize,
+    top1: f64,
+    top5: f64,
+}
+
+/// Measures a model.
+pub fn run(args: &EvalArgs) -> Result<()> {
+    check_device(&args.common)?;
+    let model = load_model(&args.model)?;
+    let data = open(&args.data)?;
+    let mut progress = Progress::default();
+    let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
+    if data.labelled() == 0 {
+        let problem = "none of its images has a label, so there is nothing to measure against";
+        return Err(hebbian::Error::file(data.path(), problem).into());
+    }
+    let mut report = Report::default();
+    if model.head.is_some() {
+        let truth = labels_in(&data, &model.classes);
+        let found = score(&model, &images, "classifying", &mut |event| progress.on(event))?;
+        report.classification = Some(Classification {
+            images: found.rows.iter().filter(|&&row| truth[row].is_some()).count(),
+            skipped: found.skipped.len(),
+            top1: accuracy(&found, 1, |row| truth[row]),
+            top5: accuracy(&found, 5, |row| truth[row]),
+        });
+    } else if args.gallery.is_none() {
+        let problem = "the model has no classifier; fine-tune it, or give --gallery to measure retrieval";
+        return Err(hebbian::Error::config("--model", problem).into());
+    }
+    if let Some(path) = &args.gallery {
+        let gallery = Gallery::open(path)?;
+        gallery.check_model(&model.fingerprint()?)?;
+        let options =
+            EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self: false };
+        report.retrieval = Some(retrieval(&model, &gallery, &data, &images, &options, &mut progress)?);
+    }
+    if args.common.json {
+        return print_json(&report);
+    }
+    if let Some(c) = &report.classification {
+        println!("{} images: accuracy {} %, top-5 {} %", c.images, percent(c.top1), percent(c.top5));
+    }
+    if let Some(r) = &report.retrieval {
+        print_retrieval(r);
+    }
+    Ok(())
+}
+
+/// Ranks the gallery for every image of `data`; the queries' features go
+/// through a file, so that memory stays bounded.
+pub fn retrieval(
+    model: &Model,
+    gallery: &Gallery,
+    data: &Dataset,
+    images: &Images,
+    options: &EvaluateOptions,
+    progress: &mut Progress,
+) -> Result<RetrievalReport> {
+    let depth = model.network.depth_of(&gallery.info().layer)?;
+    let beside = tempfile::tempdir()?;
+    let info = GalleryInfo::new(gallery.info().dim, model.fingerprint()?, "queries", format!("L{depth}"));
+    let mut writer = GalleryWriter::create(beside.path().join("queries"), info, false)?;
+    let mut rows = Vec::new();
+    for_each_features(model, depth, images, "queries", &mut |e| progress.on(e), |r, f| {
+        rows.extend(r.to_vec());
+        let items = super::index::items(data, r);
+        writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
+    })?;
+    let queries = writer.finish()?;
+    // Classes are matched by name: the two sets may number them differently.
+    let mut names: Vec<String> = data.classes().to_vec();
+    names.extend(gallery.items().iter().filter_map(|item| item.label.clone()));
+    names.sort();
+    names.dedup();
+    let number = |name: &String| names.binary_search(name).ok().and_then(|n| u32::try_from(n).ok());
+    let of_query = |&row: &usize| data.label(row).and_then(|l| number(&data.classes()[l as usize]));
+    let query_labels: Vec<_> = rows.iter().map(of_query).collect();
+    let gallery_labels: Vec<_> =
+        gallery.items().iter().map(|item| item.label.as_ref().and_then(number)).collect();
+    let mut count = progress.counter("ranking");
+    Ok(evaluate(gallery, &gallery_labels, &queries, &query_labels, options, |done, total| {
+        count(done, total);
+    })?)
+}
+
+/// Prints a retrieval report.
+pub fn print_retrieval(r: &RetrievalReport) {
+    println!(
+        "{} queries against {} images, Euclidean distance, ties {}; {} without a label and {} \
+         without a relevant image left out",
+        r.queries, r.gallery, r.ties, r.without_label, r.without_relevant
+    );
+    let rows = r.mean_average_precision.iter().map(|m| {
+        let k = if m.whole_gallery { "whole gallery".into() } else { m.k.to_string() };
+        let precision = r.precision.iter().find(|p| p.k == m.k);
+        let precision = precision.map_or(String::new(), |p| percent(p.precision));
+        vec![k, precision, percent(m.retrieved), percent(m.truncated), percent(m.relevant)]
+    });
+    let columns = ["rank", "precision", "mAP retrieved", "mAP truncated", "mAP relevant"];
+    print_table(&columns, &rows.collect::<Vec<_>>());
+}

@@ -1,0 +1,53 @@
+//! `hebb extract`
+
+use anyhow::Result;
+use hebbian::error::Error;
+use hebbian::train::for_each_features;
+use hebbian_search::{GalleryInfo, GalleryWriter, Item};
+
+use super::shared::{cached, check_device, depth, load_model, open};
+use crate::cli::ExtractArgs;
+use crate::ui::Progress;
+
+/// Writes features to a safetensors file, and the images' names and labels to
+/// a CSV beside it, row by row. Memory is bounded by the batch.
+pub fn run(args: &ExtractArgs) -> Result<()> {
+    check_device(&args.common)?;
+    let names = args.out.with_extension("csv");
+    for path in [&args.out, &names] {
+        if path.exists() && !args.overwrite {
+            return Err(Error::file(path, "exists; give --overwrite to replace it").into());
+        }
+    }
+    let model = load_model(&args.model)?;
+    let depth = depth(&model, args.layer.as_deref())?;
+    let data = open(&args.data)?;
+    let mut progress = Progress::default();
+    let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
+    // A gallery's vectors are just such a file, written as a stream.
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
+    let beside = tempfile::tempdir_in(folder)?;
+    let info = GalleryInfo::new(
+        model.network.feature_len(depth),
+        model.fingerprint()?,
+        args.model.display().to_string(),
+        format!("L{depth}"),
+    );
+    let mut writer = GalleryWriter::create(beside.path().join("features"), info, false)?;
+    let mut table = String::from("path,label\n");
+    for_each_features(&model, depth, &images, "extracting", &mut |e| progress.on(e), |rows, f| {
+        let items = super::index::items(&data, rows);
+        for Item { id, label, .. } in &items {
+            let quote = |field: &str| format!("\"{}\"", field.replace('"', "\"\""));
+            let label = label.as_deref().map(quote).unwrap_or_default();
+            table += &format!("{},{label}\n", quote(id));
+        }
+        writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
+    })?;
+    writer.finish()?;
+    fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
+    hebbian::network::write_atomically(&names, table.as_bytes())?;
+    println!("{}\n{}", args.out.display(), names.display());
+    Ok(())
+}

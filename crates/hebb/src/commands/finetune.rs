@@ -1,0 +1,96 @@
+//! `hebb finetune`
+
+use anyhow::Result;
+use hebbian::network::Model;
+use hebbian::train::{LabelledImages, Protocol, finetune};
+use hebbian_data::{Dataset, Preprocess, Size};
+use serde_json::json;
+
+use super::shared::{
+    absolute, cached, check_device, depth, labelled, labels_in, load_model, open, open_run, print_json,
+};
+use crate::cli::FinetuneArgs;
+use crate::settings::Settings;
+use crate::ui::Progress;
+
+/// Fine-tunes a network and a classifier.
+pub fn run(args: &FinetuneArgs) -> Result<()> {
+    check_device(&args.common)?;
+    let settings = Settings::read(&args.settings, &[])?;
+    settings.finetune.check()?;
+    let data = open(&args.data)?;
+    let mut train = labelled(&data, &args.amount, settings.seed)?;
+    let validation = match (&args.validation, settings.finetune.protocol) {
+        (Some(path), Protocol::Published) => Some(validation_images(path, data.classes())?),
+        (None, Protocol::Strict) => None,
+        _ => {
+            let problem = "published needs --validation, strict must go without";
+            return Err(hebbian::Error::config("finetune.protocol", problem).into());
+        }
+    };
+    let base = match &args.model {
+        None => "random weights".to_owned(),
+        Some(path) => format!("{} {}", absolute(path), load_model(path)?.fingerprint()?),
+    };
+    let inputs = [
+        ("data", absolute(&args.data.data)),
+        ("labels", format!("{} of {}", train.labels.len(), data.labelled())),
+        ("model", base),
+        ("layer", args.layer.clone().unwrap_or_else(|| "last".into())),
+    ];
+    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
+    let mut progress = Progress::default();
+    let mut model = match (&from, &args.model) {
+        (Some(checkpoint), _) => checkpoint.model.clone(),
+        (None, Some(path)) => load_model(path)?,
+        (None, None) => {
+            let (rule, spec) = (settings.rule()?, settings.network()?);
+            let size = Size { height: spec.input[0], width: spec.input[1] };
+            let mut count = progress.counter("channel statistics");
+            let whitening = settings.whitening()?;
+            let all = data.images();
+            let preprocess = Preprocess::fit(&all, size, whitening, settings.smoothing, &mut count)?;
+            Model::new(spec, rule.as_ref(), preprocess, settings.seed)?
+        }
+    };
+    if from.is_none() {
+        let depth = depth(&model, args.layer.as_deref())?;
+        model.network = model.network.cut(depth);
+        model.provenance.seed = settings.seed;
+    }
+    train.images = cached(train.images, &args.common, model.preprocess.size, &mut progress)?;
+    let (labels, classes) = (train.labels.len(), data.classes().to_vec());
+    let (model, skipped) = finetune(
+        model,
+        &train,
+        validation.as_ref(),
+        &classes,
+        &settings.finetune,
+        Some(&mut run),
+        from,
+        &mut |event| progress.on(event),
+    )?;
+    model.save(&run.model_path())?;
+    if args.common.json {
+        return print_json(&json!({
+            "model": run.model_path(),
+            "layer": model.layer(),
+            "labels": labels,
+            "classes": classes.len(),
+            "skipped": skipped.len(),
+            "protocol": settings.finetune.protocol,
+            "seed": settings.seed,
+        }));
+    }
+    println!("{}", run.model_path().display());
+    eprintln!("hint: `hebb predict IMAGES --model {}` classifies new images", args.run.out.display());
+    Ok(())
+}
+
+fn validation_images(path: &std::path::Path, classes: &[String]) -> Result<LabelledImages> {
+    let data = Dataset::open(path)?;
+    let labels = labels_in(&data, classes);
+    let rows: Vec<usize> = (0..data.len()).filter(|&i| labels[i].is_some()).collect();
+    let kept = rows.iter().filter_map(|&i| labels[i]).collect();
+    Ok(LabelledImages { images: data.images().subset(&rows), labels: kept })
+}

@@ -1,0 +1,59 @@
+//! `hebb predict`
+
+use std::io::Write;
+
+use anyhow::Result;
+use hebbian::network::softmax_rows;
+use hebbian::train::score;
+use hebbian_data::Dataset;
+use serde::Serialize;
+
+use super::shared::{cached, check_device, load_model, print_json};
+use crate::cli::PredictArgs;
+use crate::ui::Progress;
+
+#[derive(Serialize)]
+struct Prediction {
+    path: String,
+    label: String,
+    probability: f32,
+}
+
+/// Classifies images: CSV of path, label and probability, or JSON.
+pub fn run(args: &PredictArgs) -> Result<()> {
+    check_device(&args.common)?;
+    let model = load_model(&args.model)?;
+    let mut progress = Progress::default();
+    let mut predictions = Vec::new();
+    for path in &args.images {
+        let data = Dataset::open(path)?;
+        let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
+        let mut found = score(&model, &images, "classifying", &mut |event| progress.on(event))?;
+        softmax_rows(&mut found.scores, found.classes);
+        for (&row, scores) in found.rows.iter().zip(found.scores.chunks_exact(found.classes)) {
+            let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+            let Some((class, &probability)) = best else { continue };
+            let path = images.id(row).to_string();
+            predictions.push(Prediction { path, label: model.classes[class].clone(), probability });
+        }
+    }
+    if args.common.json {
+        return print_json(&predictions);
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    writeln!(out, "path,label,probability")?;
+    for p in &predictions {
+        writeln!(out, "{},{},{:.4}", quoted(&p.path), quoted(&p.label), p.probability)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// A CSV field, in quotes where it needs them.
+fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}

@@ -1,0 +1,130 @@
+//! What several verbs need: data sets, models, runs, labels.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hebbian::error::Error;
+use hebbian::network::Model;
+use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
+use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, labelled_subset};
+use serde::Serialize;
+
+use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
+use crate::ui::Progress;
+
+/// Opens a data set with the labels given beside it.
+pub fn open(args: &DataArgs) -> Result<Dataset> {
+    let part = match args.part {
+        PartArg::All => Part::All,
+        PartArg::Train => Part::Train,
+        PartArg::Test => Part::Test,
+    };
+    Ok(Dataset::open_with(&args.data, &OpenOptions { labels: args.labels.clone(), part })?)
+}
+
+/// Refuses a device that this build does not have.
+pub fn check_device(common: &Common) -> Result<()> {
+    if common.device == "cpu" {
+        return Ok(());
+    }
+    let problem = format!("'{}' is not in this build, which has cpu", common.device);
+    Err(Error::config("--device", problem).into())
+}
+
+/// The images, through the decoded cache where one is asked for.
+pub fn cached(images: Images, common: &Common, size: Size, progress: &mut Progress) -> Result<Images> {
+    match &common.cache {
+        None => Ok(images),
+        Some(folder) => Ok(images.cached(folder, size, &mut progress.counter("decoding"))?),
+    }
+}
+
+/// Loads a model from a model folder, or from a run folder that holds one.
+pub fn load_model(path: &Path) -> Result<Model> {
+    Ok(Model::load(&model_folder(path)?)?)
+}
+
+fn model_folder(path: &Path) -> Result<PathBuf> {
+    let inside = path.join("model");
+    if inside.join("model.toml").is_file() {
+        return Ok(inside);
+    }
+    if path.join("config.toml").is_file() && !path.join("model.toml").is_file() {
+        let problem = "the run in this folder is not finished; go on with it with --resume";
+        return Err(Error::file(path, problem).into());
+    }
+    Ok(path.to_owned())
+}
+
+/// The depth of a layer named on the command line, or of the last.
+pub fn depth(model: &Model, layer: Option<&str>) -> Result<usize> {
+    match layer {
+        None => Ok(model.network.depth()),
+        Some(layer) => Ok(model.network.depth_of(layer)?),
+    }
+}
+
+/// Makes or reopens a run folder.
+pub fn open_run(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
+    let every = Duration::try_from_secs_f64(args.checkpoint_every)
+        .map_err(|_| Error::config("--checkpoint-every", "must be a number of seconds from 0 on"))?;
+    if args.resume && args.out.join("config.toml").is_file() {
+        let run = RunFolder::resume(&args.out, config)?.every(every);
+        let from = run.load()?;
+        return Ok((run, from));
+    }
+    let run = RunFolder::create(&args.out, config, args.overwrite)?.every(every);
+    Ok((run, None))
+}
+
+/// The labelled images of a data set: all of them, or the share asked for.
+pub fn labelled(data: &Dataset, amount: &AmountArgs, seed: u64) -> Result<LabelledImages> {
+    let labels = data.labels();
+    let with_label: Vec<usize> = (0..data.len()).filter(|&i| labels[i].is_some()).collect();
+    if with_label.is_empty() {
+        let problem = "none of its images has a label; give class folders or --labels FILE.csv";
+        return Err(Error::file(data.path(), problem).into());
+    }
+    let amount_of = match (amount.fraction, amount.count) {
+        (Some(fraction), _) => Some(Amount::Fraction(fraction)),
+        (None, Some(count)) => Some(Amount::Count(count)),
+        (None, None) => None,
+    };
+    let chosen = match amount_of {
+        None => with_label,
+        Some(of) => labelled_subset(&with_label, &labels, of, !amount.unstratified, seed)
+            .map_err(|e| Error::config("--fraction", e.to_string()))?,
+    };
+    Ok(select(data, &chosen))
+}
+
+/// Images of a data set at `indices` that have a label.
+pub fn select(data: &Dataset, indices: &[usize]) -> LabelledImages {
+    let kept: Vec<usize> = indices.iter().copied().filter(|&i| data.label(i).is_some()).collect();
+    let labels = kept.iter().filter_map(|&i| data.label(i)).collect();
+    LabelledImages { images: data.images().subset(&kept), labels }
+}
+
+/// Labels of `data` in the numbering of `classes`; `None` for an image without
+/// a label or of a class that is not among them.
+pub fn labels_in(data: &Dataset, classes: &[String]) -> Vec<Option<u32>> {
+    let number = |name: &String| classes.iter().position(|c| c == name);
+    let map: Vec<Option<u32>> =
+        data.classes().iter().map(|name| number(name).and_then(|n| u32::try_from(n).ok())).collect();
+    data.labels().into_iter().map(|label| map.get(label? as usize).copied().flatten()).collect()
+}
+
+/// Absolute path for records; the path as given where there is none.
+pub fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Writes a value as JSON to standard output.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Line charts as drawings within the page.
+//!
+//! The drawing is as wide as the page lets it be. Lines are laid out in a
+//! stretched square and everything else in per cent, so letters, dots and
+//! strokes keep their size on a phone.
+
+use maud::{Markup, html};
+
+use super::Series;
+use super::axis::{Axis, drawable};
+use super::number::number;
+use super::page::figure;
+
+/// Side of the square in which the lines are laid out.
+const SIDE: f64 = 1000.0;
+/// Up to so many points of a series carry a visible dot.
+const DOTTED: usize = 40;
+/// About so many points of a series answer to the pointer.
+const TITLED: usize = 200;
+/// How many colours the style sheet has for series.
+const COLOURS: usize = 6;
+/// Dashes tell the lines apart in print and without colour vision; four of
+/// them and six colours make twelve different lines.
+const DASHES: [&str; 4] = ["none", "7 4", "2 4", "12 4 2 4"];
+
+/// The series in one drawing, with axes and a legend.
+pub(super) fn section(
+    caption: &str,
+    x_label: &str,
+    y_label: &str,
+    log_y: bool,
+    series: &[Series],
+) -> Markup {
+    let good = |&&(x, y): &&(f64, f64)| drawable(x, false) && drawable(y, log_y);
+    let all = || series.iter().flat_map(|s| &s.points);
+    let left_out = all().count() - all().filter(good).count();
+    let note = (left_out > 0).then(|| {
+        let why = if log_y { "not finite or not above zero" } else { "not finite" };
+        format!("{left_out} of {} points left out: {why}.", all().count())
+    });
+    let drawing = match (
+        Axis::tight(all().filter(good).map(|p| p.0)),
+        Axis::rounded(all().filter(good).map(|p| p.1), log_y),
+    ) {
+        (Some(x), Some(y)) => {
+            let plot = Plot { x, y, x_label, y_label, log_y };
+            html! {
+                (legend(series))
+                (plot.drawing(series))
+            }
+        }
+        _ => html! { p.empty { "There are no points to draw." } },
+    };
+    figure(drawing, caption, note.as_deref())
+}
+
+/// The names of the series, each beside a piece of its line.
+fn legend(series: &[Series]) -> Markup {
+    html! {
+        ul.legend {
+            @for (i, s) in series.iter().enumerate() {
+                li {
+                    svg class=(colour(i)) width="30" height="10" aria-hidden="true" {
+                        line x1="1" y1="5" x2="29" y2="5" stroke-dasharray=(dash(i)) {}
+                    }
+                    (s.name)
+                }
+            }
+        }
+    }
+}
+
+fn colour(series: usize) -> String {
+    format!("series{}", series % COLOURS)
+}
+
+fn dash(series: usize) -> &'static str {
+    DASHES[series % DASHES.len()]
+}
+
+struct Plot<'a> {
+    x: Axis,
+    y: Axis,
+    x_label: &'a str,
+    y_label: &'a str,
+    log_y: bool,
+}
+
+impl Plot<'_> {
+    fn drawing(&self, series: &[Series]) -> Markup {
+        html! {
+            div.plot {
+                p.y-label { (self.y_label) @if self.log_y { " (logarithmic)" } }
+                svg role="img" aria-label=(self.summary(series)) {
+                    (self.grid())
+                    @for (i, s) in series.iter().enumerate() {
+                        g class=(colour(i)) { (self.line(s, dash(i))) (self.dots(s)) }
+                    }
+                }
+                p.x-label { (self.x_label) }
+            }
+        }
+    }
+
+    /// What a listener is told in place of the drawing.
+    fn summary(&self, series: &[Series]) -> String {
+        let mut text = format!("Line chart of {} against {}.", self.y_label, self.x_label);
+        for s in series {
+            let mut points = s.points.iter().filter(|p| self.draws(p));
+            if let Some(first) = points.next() {
+                let last = points.next_back().unwrap_or(first);
+                text.push_str(&format!(
+                    " {}: from {} at {} to {} at {}.",
+                    s.name,
+                    number(first.1),
+                    number(first.0),
+                    number(last.1),
+                    number(last.0)
+                ));
+            }
+        }
+        text
+    }
+
+    fn draws(&self, point: &(f64, f64)) -> bool {
+        drawable(point.0, false) && drawable(point.1, self.log_y)
+    }
+
+    fn grid(&self) -> Markup {
+        html! {
+            g.grid {
+                @for (place, label) in self.y.ticks() {
+                    @let y = percent(1.0 - place);
+                    line x1="0" x2="100%" y1=(y) y2=(y) {}
+                    text x="0" dx="-10" y=(y) dy="0.35em" text-anchor="end" { (label) }
+                }
+                @for (place, label) in self.x.ticks() {
+                    svg x=(percent(place)) y="100%" {
+                        line.axis y2="6" {}
+                        text dy="1.75em" text-anchor="middle" { (label) }
+                    }
+                }
+                line.axis x1="0" x2="100%" y1="100%" y2="100%" {}
+            }
+        }
+    }
+
+    /// The line of a series, broken where a point can't be drawn.
+    fn line(&self, series: &Series, dash: &str) -> Markup {
+        let mut path = String::new();
+        for run in series.points.split(|p| !self.draws(p)) {
+            for (i, &(x, y)) in run.iter().enumerate() {
+                let command = if i == 0 { 'M' } else { 'L' };
+                let (x, y) = (self.x.place(x) * SIDE, (1.0 - self.y.place(y)) * SIDE);
+                path.push_str(&format!("{command}{x:.1} {y:.1}"));
+            }
+            if let [(x, y)] = run {
+                // A line to itself: the round cap makes it a dot.
+                let (x, y) = (self.x.place(*x) * SIDE, (1.0 - self.y.place(*y)) * SIDE);
+                path.push_str(&format!("L{x:.1} {y:.1}"));
+            }
+        }
+        html! {
+            svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height="100%" {
+                path d=(path) stroke-dasharray=(dash) vector-effect="non-scaling-stroke" {}
+            }
+        }
+    }
+
+    /// Dots that tell their values to the pointer; the dots of a long series
+    /// are invisible, and only some of its points have one.
+    fn dots(&self, series: &Series) -> Markup {
+        let class = if series.points.len() <= DOTTED { "dot" } else { "unseen" };
+        let stride = series.points.len().div_ceil(TITLED).max(1);
+        html! {
+            @for &(x, y) in series.points.iter().step_by(stride).filter(|p| self.draws(p)) {
+                circle class=(class) r="3" cx=(percent(self.x.place(x))) cy=(percent(1.0 - self.y.place(y))) {
+                    title {
+                        (series.name) ": " (number(y)) " (" (self.x_label) " " (number(x)) ")"
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2}%", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &str, points: &[(f64, f64)]) -> Series {
+        Series { name: name.into(), points: points.to_vec() }
+    }
+
+    fn chart(log_y: bool, series: &[Series]) -> String {
+        section("", "epoch", "loss", log_y, series).into_string()
+    }
+
+    /// The commands of the first line.
+    fn path(page: &str) -> &str {
+        page.split(" d=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a line")
+    }
+
+    #[test]
+    fn points_stand_where_the_axes_say() {
+        let page = chart(false, &[series("a", &[(0.0, 0.0), (5.0, 10.0), (10.0, 5.0)])]);
+        assert_eq!(path(&page), "M0.0 1000.0L500.0 0.0L1000.0 500.0");
+        assert!(
+            page.contains(r#"cx="50.00%" cy="0.00%"><title>a: 10 (epoch 5)</title>"#),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn a_point_that_cannot_be_drawn_breaks_the_line_and_is_counted() {
+        let points =
+            [(0.0, 0.0), (1.0, 1.0), (2.0, f64::NAN), (3.0, 1.0), (4.0, f64::INFINITY), (5.0, 0.0)];
+        let page = chart(false, &[series("a", &points)]);
+        assert_eq!(path(&page).matches('M').count(), 3, "{page}");
+        assert!(page.contains("2 of 6 points left out: not finite."));
+        assert!(!page.contains("NaN") && !page.contains("inf"));
+        let page = chart(true, &[series("a", &points)]);
+        assert!(page.contains("4 of 6 points left out: not finite or not above zero."));
+    }
+
+    #[test]
+    fn nothing_to_draw_is_said() {
+        let nothing = [series("a", &[]), series("b", &[(f64::NAN, 1.0)])];
+        for series in [&nothing[..0], &nothing[..1], &nothing[..]] {
+            assert!(chart(false, series).contains("no points to draw"));
+        }
+        assert!(
+            chart(true, &[series("a", &[(1.0, 0.0), (2.0, -1.0)])]).contains("no points to draw")
+        );
+    }
+
+    #[test]
+    fn a_long_series_keeps_its_line_and_thins_its_dots() {
+        let points: Vec<_> = (0..10_000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
+        let page = chart(false, &[series("a", &points)]);
+        assert_eq!(path(&page).matches('L').count(), 9_999);
+        assert_eq!(page.matches("<circle").count(), 200);
+    }
+
+    #[test]
+    fn twelve_lines_differ() {
+        let looks: std::collections::HashSet<_> = (0..12).map(|i| (colour(i), dash(i))).collect();
+        assert_eq!(looks.len(), 12);
+    }
+}

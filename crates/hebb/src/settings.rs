@@ -1,0 +1,194 @@
+//! Settings of a run: a TOML file, then `--set`, then options.
+
+use std::path::Path;
+
+use anyhow::Result;
+use hebbian::error::Error;
+use hebbian::network::{NetworkSpec, RuleRecord};
+use hebbian::rules::{self, Rule};
+use hebbian::train::{FinetuneConfig, LayerRates, PretrainConfig};
+use hebbian_data::Whitening;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::SettingsArgs;
+
+/// All settings with their defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Network preset or file.
+    pub network: String,
+    /// Side of the square images; the network's own if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Whitening; the rule's published one if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<Whitening>,
+    /// Smoothing of the whitening.
+    pub smoothing: f64,
+    /// The rule.
+    pub rule: RuleRecord,
+    /// Pre-training.
+    pub pretrain: PretrainConfig,
+    /// Fine-tuning.
+    pub finetune: FinetuneConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            network: "cifar-6".into(),
+            size: None,
+            whitening: None,
+            smoothing: 1e-2,
+            rule: RuleRecord { name: "hpca".into(), params: toml::Table::new() },
+            pretrain: PretrainConfig::default(),
+            finetune: FinetuneConfig::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Settings from a file, `--set` and options (dotted key and value).
+    ///
+    /// # Errors
+    /// Names the file and line, or the key, that is wrong.
+    pub fn read(args: &SettingsArgs, options: &[(&str, Option<toml::Value>)]) -> Result<Self> {
+        let mut table = match &args.config {
+            None => toml::Table::new(),
+            Some(path) => {
+                let text = fs_err::read_to_string(path)?;
+                // Parsed as settings first, for a message with its line.
+                Self::parse(&text, path)?;
+                text.parse()?
+            }
+        };
+        for assignment in &args.set {
+            let (key, value) = assignment.split_once('=').ok_or_else(|| {
+                Error::config("--set", format!("'{assignment}' is not of the form key=value"))
+            })?;
+            insert(&mut table, key.trim(), parse_value(value.trim()))?;
+        }
+        let seed = args.seed.map(|seed| toml::Value::Integer(seed.cast_signed()));
+        let options = options.iter().cloned().chain([("seed", seed)]);
+        for (key, value) in options {
+            if let Some(value) = value {
+                insert(&mut table, key, value)?;
+            }
+        }
+        let settings: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::config("settings", e.to_string().trim().replace('\n', " ")))?;
+        settings.rule()?;
+        Ok(settings)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        toml::from_str(text).map_err(|e: toml::de::Error| {
+            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            Error::config(path.display().to_string(), format!("line {line}: {}", e.message())).into()
+        })
+    }
+
+    /// The rule, with checked parameters.
+    pub fn rule(&self) -> Result<Box<dyn Rule>> {
+        Ok(rules::build(&self.rule.name, self.rule.params.clone())?)
+    }
+
+    /// The network, for the size of images asked for.
+    pub fn network(&self) -> Result<NetworkSpec> {
+        let spec = NetworkSpec::find(&self.network)?;
+        Ok(match self.size {
+            Some(side) => spec.with_input_size(side, side)?,
+            None => spec,
+        })
+    }
+
+    /// The whitening asked for, or the rule's published one.
+    pub fn whitening(&self) -> Result<Whitening> {
+        let published = if self.rule()?.wants_whitening() { Whitening::Fh } else { Whitening::None };
+        Ok(self.whitening.unwrap_or(published))
+    }
+
+    /// The text of a run's `config.toml`: these settings and what they are
+    /// applied to.
+    pub fn to_config(&self, inputs: &[(&str, String)]) -> Result<String> {
+        let mut config = String::new();
+        for (key, value) in inputs {
+            config += &format!("# {key} = {value}\n");
+        }
+        Ok(config + &toml::to_string(self)?)
+    }
+
+    /// Whether the learning rate was left at its default.
+    pub fn one_rate(rate: f64) -> LayerRates {
+        LayerRates::All(rate)
+    }
+}
+
+/// A value as TOML would read it, or else a string.
+fn parse_value(text: &str) -> toml::Value {
+    let table: Option<toml::Table> = format!("v = {text}").parse().ok();
+    table.and_then(|mut t| t.remove("v")).unwrap_or_else(|| text.into())
+}
+
+fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> {
+    let mut at = table;
+    let mut parts: Vec<&str> = key.split('.').collect();
+    let Some(last) = parts.pop().filter(|last| !last.is_empty()) else {
+        return Err(Error::config("--set", "has an empty key").into());
+    };
+    // Rule parameters are given beside its name: rule.temperature.
+    if parts == ["rule"] && last != "name" && last != "params" {
+        parts.push("params");
+    }
+    for part in parts {
+        let entry = at.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        at = entry
+            .as_table_mut()
+            .ok_or_else(|| Error::config(key, format!("'{part}' is a value, not a table")))?;
+    }
+    at.insert(last.into(), value);
+    // A rule without a name takes the default one.
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[&str]) -> Result<Settings> {
+        let set = set.iter().map(|s| (*s).to_owned()).collect();
+        Settings::read(&SettingsArgs { config: None, set, seed: None }, &[])
+    }
+
+    #[test]
+    fn values_and_parameters_are_set_by_key() {
+        let settings = read(&[
+            "rule.name=soft-wta",
+            "rule.temperature=0.05",
+            "pretrain.lr=[1e-2, 1e-3]",
+            "network=cifar-6",
+        ])
+        .unwrap();
+        assert_eq!(settings.rule.params["temperature"].as_float(), Some(0.05));
+        assert_eq!(settings.pretrain.lr, LayerRates::Each(vec![1e-2, 1e-3]));
+        assert_eq!(settings.whitening().unwrap(), Whitening::Fh);
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        for (bad, named) in [
+            ("pretrain.epocs=3", "epocs"),
+            ("epochs=3", "epochs"),
+            ("rule.temperature=1", "temperature"),
+            ("seed", "key=value"),
+        ] {
+            let error = read(&[bad]).unwrap_err().to_string();
+            assert!(error.contains(named), "{bad}: {error}");
+        }
+    }
+}
