@@ -6,7 +6,7 @@ use anyhow::Result;
 use hebbian::error::Error;
 use hebbian::network::{NetworkSpec, RuleRecord};
 use hebbian::rules::{self, Rule};
-use hebbian::train::{FinetuneConfig, LayerRates, PretrainConfig};
+use hebbian::train::{FinetuneConfig, PretrainConfig};
 use hebbian_data::Whitening;
 use serde::{Deserialize, Serialize};
 
@@ -123,10 +123,6 @@ impl Settings {
         Ok(config + &toml::to_string(self)?)
     }
 
-    /// Whether the learning rate was left at its default.
-    pub fn one_rate(rate: f64) -> LayerRates {
-        LayerRates::All(rate)
-    }
 }
 
 /// A value as TOML would read it, or else a string.
@@ -152,12 +148,13 @@ fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> 
             .ok_or_else(|| Error::config(key, format!("'{part}' is a value, not a table")))?;
     }
     at.insert(last.into(), value);
-    // A rule without a name takes the default one.
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use hebbian::train::LayerRates;
+
     use super::*;
 
     fn read(set: &[&str]) -> Result<Settings> {

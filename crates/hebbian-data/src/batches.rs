@@ -37,7 +37,7 @@ pub struct Skipped {
 
 /// The images of `order`, `batch_size` at a time, in that order.
 ///
-/// Decoded in parallel, at most [two](AHEAD) batches ahead. An image that
+/// Decoded in parallel, at most two batches ahead. An image that
 /// can't be read is left out of its batch and told by [`Batches::skipped`]; a
 /// batch with none left is left out. The iterator yields an error, and then
 /// ends, for a position out of range, a batch size of 0, a size out of range,

@@ -140,6 +140,25 @@ fn hl_22_whitens_normalised_patches_apart() {
     assert!(refused(&flat, &tensors).contains("std is not above 0"));
 }
 
+/// Stored, since fitting at this size would decompose a matrix of 3,072 rows.
+#[test]
+fn hl_21_takes_an_image_with_as_many_numbers_as_a_patch() {
+    let (images, size) = (few(2).images(), Size { height: 16, width: 64 });
+    let whitening = Whitening::Hl21;
+    let parts = Parts { size, mean: [0.5; 3], std: [0.25; 3], whitening, smoothing: 0.01 };
+    let mut matrix = vec![0.0; 3072 * 3072];
+    matrix.iter_mut().step_by(3073).for_each(|diagonal| *diagonal = 2.0);
+    let tensors = [
+        ("whitening.matrix".to_owned(), vec![3072, 3072], matrix),
+        ("whitening.mean".to_owned(), vec![3072], vec![0.5; 3072]),
+    ];
+    let batch = one_batch(&images, size);
+    let mut out = Vec::new();
+    Preprocess::from_parts(&parts, &tensors).unwrap().apply(&batch, &mut out).unwrap();
+    let due = batch.pixels.iter().map(|&p| 2.0 * (f32::from(p) / 255.0 - 0.5));
+    assert!(due.eq(out.iter().copied()));
+}
+
 #[test]
 fn the_bits_do_not_depend_on_the_number_of_threads() {
     let (images, size) = (few(120).images(), Size::square(12));

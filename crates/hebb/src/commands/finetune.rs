@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use hebbian::network::Model;
-use hebbian::train::{LabelledImages, Protocol, finetune};
+use hebbian::train::{LabelledImages, Protocol, check_labels, finetune};
 use hebbian_data::{Dataset, Preprocess, Size};
 use serde_json::json;
 
@@ -20,6 +20,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
     settings.finetune.check()?;
     let data = open(&args.data)?;
     let mut train = labelled(&data, &args.amount, settings.seed)?;
+    check_labels(&train, data.classes())?;
     let validation = match (&args.validation, settings.finetune.protocol) {
         (Some(path), Protocol::Published) => Some(validation_images(path, data.classes())?),
         (None, Protocol::Strict) => None,

@@ -1,15 +1,21 @@
 //! `hebb pretrain`
 
 use anyhow::Result;
-use hebbian::network::Model;
+use hebbian::network::{Model, write_atomically};
 use hebbian::train::pretrain;
 use hebbian_data::{Preprocess, Size};
 use serde_json::json;
 
 use super::shared::{absolute, cached, check_device, open, open_run, print_json};
 use crate::cli::PretrainArgs;
+use crate::report::filters_png;
 use crate::settings::Settings;
 use crate::ui::Progress;
+
+/// Layout of the picture of the first layer's filters.
+const FILTERS_A_ROW: usize = 12;
+/// Pixels a weight.
+const FILTER_SCALE: usize = 8;
 
 /// Pre-trains a network on images without labels.
 pub fn run(args: &PretrainArgs) -> Result<()> {
@@ -54,6 +60,9 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         &mut |event| progress.on(event),
     )?;
     model.save(&run.model_path())?;
+    let first = &model.network.blocks[0];
+    let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
+    write_atomically(&args.run.out.join("filters.png"), &picture)?;
     if args.common.json {
         return print_json(&json!({
             "model": run.model_path(),
@@ -65,6 +74,7 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         }));
     }
     println!("{}", run.model_path().display());
+    eprintln!("the first layer's filters: {}", args.run.out.join("filters.png").display());
     let (data, out) = (args.data.data.display(), args.run.out.display());
     eprintln!("hint: try `hebb index {data} --model {out} --out gallery`, or");
     eprintln!("      `hebb finetune {data} --labels LABELS.csv --model {out} --out tuned`");

@@ -1,6 +1,7 @@
 //! From bytes to the numbers a network reads: normalisation and whitening.
 
 mod moments;
+mod patches;
 mod zca;
 
 use std::borrow::Cow;
@@ -10,9 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Batch, Error, Images, Result, Size, batches};
 use moments::Moments;
+pub use patches::PATCH;
 
-/// Side of the patches that [`Whitening::Fh`] whitens one by one.
-pub const PATCH: usize = 32;
 /// The most elements a vector to whiten may have: its matrix has their square.
 pub const MAX_DIM: usize = 8192;
 /// Images a batch while fitting.
@@ -117,7 +117,7 @@ impl Preprocess {
         let mut done = 0;
         for batch in batches(images, (0..images.len()).collect(), FIT_BATCH, size) {
             let batch = batch?;
-            moments.add(&in_patches(&batch.pixels, size, dim), batch.rows.len());
+            moments.add(&vectors(&batch.pixels, size, whitening), batch.rows.len());
             done += batch.rows.len();
             progress(done, images.len());
         }
@@ -157,7 +157,7 @@ impl Preprocess {
             return Ok(());
         };
         let dim = zca.dim();
-        let pixels = in_patches(&batch.pixels, self.size, dim);
+        let pixels = vectors(&batch.pixels, self.size, zca.kind);
         let mut input = vec![0.0; pixels.len()];
         match zca.kind {
             Whitening::Hl21 => {
@@ -173,7 +173,9 @@ impl Preprocess {
             _ => self.normalise(&pixels, &mut input),
         }
         zca::multiply(&input, &zca.matrix, dim, out);
-        out_of_patches(out, self.size, dim);
+        if zca.kind == Whitening::Fh {
+            patches::join(out, self.size);
+        }
         Ok(())
     }
 
@@ -273,45 +275,10 @@ fn dim(size: Size, whitening: Whitening) -> Result<usize> {
     }
 }
 
-/// Whether vectors of `dim` lie in the images other than one after the other.
-fn is_patched(size: Size, dim: usize) -> bool {
-    dim == PATCH * PATCH * 3 && size.width > PATCH
-}
-
-/// For each patch row of each band of patches: where it lies in the image, and in the patches.
-fn patch_rows(size: Size) -> impl Iterator<Item = (usize, usize)> {
-    let (row, across) = (PATCH * 3, size.width / PATCH);
-    (0..size.height).flat_map(move |y| {
-        (0..across).map(move |x| {
-            let patch = y / PATCH * across + x;
-            ((y * across + x) * row, (patch * PATCH + y % PATCH) * row)
-        })
-    })
-}
-
-fn in_patches(pixels: &[u8], size: Size, dim: usize) -> Cow<'_, [u8]> {
-    if !is_patched(size, dim) {
-        return Cow::Borrowed(pixels);
-    }
-    let mut patches = vec![0; pixels.len()];
-    let images = patches.chunks_exact_mut(size.bytes()).zip(pixels.chunks_exact(size.bytes()));
-    for (to, from) in images {
-        for (image, patch) in patch_rows(size) {
-            to[patch..patch + PATCH * 3].copy_from_slice(&from[image..image + PATCH * 3]);
-        }
-    }
-    Cow::Owned(patches)
-}
-
-fn out_of_patches(values: &mut [f32], size: Size, dim: usize) {
-    if !is_patched(size, dim) {
-        return;
-    }
-    let mut whole = vec![0.0; size.bytes()];
-    for image in values.chunks_exact_mut(size.bytes()) {
-        for (to, from) in patch_rows(size) {
-            whole[to..to + PATCH * 3].copy_from_slice(&image[from..from + PATCH * 3]);
-        }
-        image.copy_from_slice(&whole);
+/// The pixels of a batch, one vector of the statistics after the other.
+fn vectors(pixels: &[u8], size: Size, whitening: Whitening) -> Cow<'_, [u8]> {
+    match whitening {
+        Whitening::Fh => patches::split(pixels, size),
+        Whitening::None | Whitening::Hl21 => Cow::Borrowed(pixels),
     }
 }

@@ -79,7 +79,7 @@ pub fn finetune(
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/finetune/{}", cursor.epoch);
         let mut order = seed::shuffled(train.images.len(), model.provenance.seed, &purpose);
-        order.drain(..cursor.batch * config.batch);
+        order.drain(..(cursor.batch * config.batch).min(train.images.len()));
         if cursor.sums.is_empty() {
             cursor.sums = vec![0.0; 3];
         }
@@ -100,9 +100,10 @@ pub fn finetune(
             cursor.step += 1;
             let text = format!("loss {:.3}", cursor.sums[0] / cursor.sums[2].max(1.0));
             observer(Event::Step { done: cursor.step, text });
-            // The best epoch so far is not in a checkpoint, so that the
-            // published protocol goes on from epochs' ends only.
-            if let Some(run) = run.as_deref_mut().filter(|run| run.due() && best.is_none()) {
+            // The best model so far is in no checkpoint: the published
+            // protocol starts over.
+            let within = cursor.batch < steps && best.is_none();
+            if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
                 let state = trainer.state(&mut model);
                 run.save(&model, &cursor, &state)?;
             }
@@ -132,6 +133,10 @@ pub fn finetune(
         cursor.epoch += 1;
         cursor.batch = 0;
         cursor.sums.clear();
+        if let Some(run) = run.as_deref_mut().filter(|run| run.due() && best.is_none()) {
+            let state = trainer.state(&mut model);
+            run.save(&model, &cursor, &state)?;
+        }
     }
     observer(Event::End);
     if skipped.len() == train.images.len() {
@@ -181,7 +186,12 @@ fn dropout(p: f64, len: usize, seed: u64, step: usize) -> Vec<f32> {
     (0..len).map(|_| if rng.random::<u32>() < bound { 0.0 } else { keep }).collect()
 }
 
-fn check_labels(train: &LabelledImages, classes: &[String]) -> Result<()> {
+/// Whether a classifier can be trained: at least one image, a label for each,
+/// none beyond `classes`, and two classes among them.
+///
+/// # Errors
+/// [`Error::Data`] says which of these fails.
+pub fn check_labels(train: &LabelledImages, classes: &[String]) -> Result<()> {
     if train.images.is_empty() {
         return Err(Error::Data("there are no labelled images to fine-tune with".into()));
     }

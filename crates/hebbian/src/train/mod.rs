@@ -13,7 +13,7 @@ pub use backprop::{Gradients, Trainer};
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};
 pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol};
 pub use evaluate::{Scores, accuracy, for_each_features, score};
-pub use finetune::finetune;
+pub use finetune::{check_labels, finetune};
 pub use pretrain::pretrain;
 pub use probe::train_head;
 

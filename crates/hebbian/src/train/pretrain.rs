@@ -77,7 +77,8 @@ pub fn pretrain(
         while cursor.epoch < config.epochs {
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
             let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
-            order.drain(..cursor.batch * config.batch);
+            order.drain(..(cursor.batch * config.batch).min(images.len()));
+            cursor.sums.resize(1, 0.0);
             let mut stream = batches(images, order, config.batch, model.preprocess.size);
             let mut x = Vec::new();
             let (mut since, mut seen) = (Instant::now(), 0);
@@ -109,16 +110,20 @@ pub fn pretrain(
                         seen += used;
                     }
                 }
+                cursor.sums[0] += used as f64;
                 cursor.batch += 1;
                 cursor.step += 1;
                 observer(Event::Step { done: cursor.step, text: String::new() });
-                if let Some(run) = run.as_deref_mut().filter(|run| run.due()) {
+                let within = cursor.batch < steps;
+                if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
                     check_finite(&model.network, cursor.step)?;
                     run.save(&model, &cursor, &reference)?;
                 }
             }
             check_finite(&model.network, cursor.step)?;
             skipped = stream.skipped();
+            model.provenance.pretrained_images = cursor.sums[0] as usize;
+            cursor.sums.clear();
             cursor.epoch += 1;
             cursor.batch = 0;
             let still = has_settled(&model.network, learning.clone(), config, &mut reference);
@@ -134,13 +139,12 @@ pub fn pretrain(
         cursor.epoch = 0;
     }
     observer(Event::End);
-    if skipped.len() == images.len() {
+    if model.provenance.pretrained_images == 0 {
         return Err(Error::Data("none of the images could be read".into()));
     }
     if !skipped.is_empty() {
         observer(Event::Skipped(&skipped));
     }
-    model.provenance.pretrained_images = images.len() - skipped.len();
     Ok((model, skipped))
 }
 

@@ -1,0 +1,86 @@
+//! What the tests of the command share: the program, real images, a network
+//! small enough to train in a blink.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub const SMALL: &str = r#"
+name = "small"
+input = [14, 14, 3]
+block = [
+    { filters = 8, kernel = 3, pool = 2, norm = "batch" },
+    { filters = 12, kernel = 3, norm = "relative" },
+    { filters = 300, kernel = "map", norm = "relative" },
+]
+"#;
+
+/// The sample inside the repository: 8,000 + 2,000 images of ten classes.
+pub fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/fashion-mnist")
+}
+
+pub fn hebb(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hebb")).args(arguments).output().expect("the program starts")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs and expects success; returns standard output.
+pub fn ok(arguments: &[&str]) -> String {
+    let output = hebb(arguments);
+    assert!(output.status.success(), "hebb {arguments:?}\n{}", stderr(&output));
+    stdout(&output)
+}
+
+/// Runs and expects this exit code and words in the one line of error.
+pub fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = hebb(arguments);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "hebb {arguments:?}\n{message}");
+    let error = message.lines().find(|line| line.starts_with("error:")).unwrap_or_default();
+    for word in words {
+        assert!(error.contains(word), "hebb {arguments:?}: no '{word}' in\n{message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+/// Writes the first `each` training images of every class as PNG class folders.
+pub fn class_folders(folder: &Path, each: usize) {
+    let data = hebbian_data::Dataset::open_with(
+        &sample(),
+        &hebbian_data::OpenOptions { part: hebbian_data::Part::Train, ..Default::default() },
+    )
+    .expect("the sample opens");
+    let mut count = vec![0; data.classes().len()];
+    for row in 0..data.len() {
+        let label = data.label(row).expect("a label") as usize;
+        if count[label] < each {
+            let class = folder.join(&data.classes()[label]);
+            std::fs::create_dir_all(&class).expect("a folder");
+            let image = data.images().decode(row).expect("an image");
+            image.save(class.join(format!("{:03}.png", count[label]))).expect("a PNG");
+            count[label] += 1;
+        }
+    }
+}
+
+/// A scratch folder with `photos/` (class folders) and `small.toml`.
+pub fn scratch(each: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    class_folders(&folder.path().join("photos"), each);
+    std::fs::write(folder.path().join("small.toml"), SMALL).expect("a file");
+    folder
+}
+
+/// `folder/name` as text.
+pub fn at(folder: &tempfile::TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("UTF-8").to_owned()
+}

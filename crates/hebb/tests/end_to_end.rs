@@ -1,0 +1,92 @@
+//! Every verb on real images, from a folder to a ranked answer.
+
+mod common;
+
+use common::{at, fails, ok, scratch};
+
+#[test]
+fn from_photos_to_neighbours_and_labels() {
+    let dir = scratch(20);
+    let (photos, run, tuned) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "tuned"));
+    let network = at(&dir, "small.toml");
+
+    let described = ok(&["data", "describe", &photos, "--json"]);
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["images"], 200);
+    assert_eq!(described["classes"].as_array().unwrap().len(), 10);
+
+    ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--epochs", "2", "--seed", "3"]);
+    ok(&["finetune", &photos, "--model", &run, "--out", &tuned, "--fraction", "0.5", "--layer", "L2"]);
+
+    // A gallery of its own images: each is its own nearest, at distance zero.
+    let gallery = at(&dir, "gallery");
+    ok(&["index", &photos, "--model", &tuned, "--out", &gallery]);
+    let classes: Vec<_> = std::fs::read_dir(&photos).unwrap().map(|e| e.unwrap().path()).collect();
+    let image = classes[4].join("007.png");
+    let found = ok(&["search", &gallery, image.to_str().unwrap(), "-k", "3", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let hits = found[0]["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 3);
+    assert!(hits[0]["id"].as_str().unwrap().ends_with("007.png"), "{hits:?}");
+    assert_eq!(hits[0]["distance"], 0.0);
+    assert_eq!(hits[0]["label"].as_str(), classes[4].file_name().unwrap().to_str());
+    assert!(hits[1]["distance"].as_f64().unwrap() > 0.0);
+
+    // Another model may not search it.
+    fails(&["search", &gallery, image.to_str().unwrap(), "--model", &run], 1, &["model"]);
+
+    let csv = ok(&["predict", &photos, "--model", &tuned]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!((lines[0], lines.len()), ("path,label,probability", 201));
+
+    let report = ok(&["eval", &photos, "--model", &tuned, "--gallery", &gallery, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let (top1, top5) = (&report["classification"]["top1"], &report["classification"]["top5"]);
+    assert!(top5.as_f64() >= top1.as_f64() && top1.as_f64() > Some(0.15), "{report}");
+    assert_eq!(report["retrieval"]["evaluated"], 200);
+
+    let probe = ok(&["probe", &photos, &photos, "--model", &run, "-k", "1", "--json"]);
+    let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
+    assert_eq!(probe.as_array().unwrap().len(), 3);
+    // Every image is its own nearest neighbour among the training images.
+    assert!(probe[0]["nearest_neighbours"].as_f64() > Some(0.98), "{probe}");
+
+    let features = at(&dir, "features.safetensors");
+    ok(&["extract", &photos, "--model", &run, "--layer", "L1", "--out", &features]);
+    let bytes = std::fs::read(&features).unwrap();
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
+    assert_eq!(header["vectors"]["shape"], serde_json::json!([200, 6 * 6 * 8]));
+    assert_eq!(std::fs::read_to_string(at(&dir, "features.csv")).unwrap().lines().count(), 201);
+}
+
+#[test]
+fn labels_in_a_table_beside_an_unlabelled_pile() {
+    let dir = scratch(8);
+    // One flat folder, and labels for a part of it.
+    let pile = dir.path().join("pile");
+    std::fs::create_dir(&pile).unwrap();
+    let mut table = String::from("path,label\n");
+    for class in std::fs::read_dir(at(&dir, "photos")).unwrap() {
+        let class = class.unwrap().path();
+        let label = class.file_name().unwrap().to_str().unwrap().to_owned();
+        for (i, file) in std::fs::read_dir(&class).unwrap().enumerate() {
+            let name = format!("{label}-{i}.png").replace(['/', ' '], "_");
+            std::fs::copy(file.unwrap().path(), pile.join(&name)).unwrap();
+            if i < 3 {
+                table += &format!("{name},{label}\n");
+            }
+        }
+    }
+    let csv = dir.path().join("labels.csv");
+    std::fs::write(&csv, table).unwrap();
+    let (pile, csv) = (pile.to_str().unwrap(), csv.to_str().unwrap());
+    let (network, run, tuned) = (at(&dir, "small.toml"), at(&dir, "run"), at(&dir, "tuned"));
+    let quick = ["--set", "pretrain.epochs=1", "--set", "rule.name=soft-wta"];
+    ok(&[&["pretrain", pile, "--network", &network, "--out", &run], &quick[..]].concat());
+    let tuned_out =
+        ok(&["finetune", pile, "--labels", csv, "--model", &run, "--out", &tuned, "--json"]);
+    let tuned_out: serde_json::Value = serde_json::from_str(&tuned_out).unwrap();
+    assert_eq!((&tuned_out["labels"], &tuned_out["classes"]), (&30.into(), &10.into()));
+    fails(&["finetune", pile, "--model", &run, "--out", &at(&dir, "x")], 1, &["label"]);
+}

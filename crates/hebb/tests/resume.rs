@@ -1,0 +1,100 @@
+//! A run killed at random moments ends with the same bits as one never killed.
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{at, ok, scratch};
+use rand::RngExt;
+
+/// Kills a run again and again, each time later, until one gets to its end;
+/// returns how often it was killed.
+fn run_with_kills(arguments: &[&str], rng: &mut impl rand::Rng) -> usize {
+    let mut kills = 0;
+    loop {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hebb"))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let patience = Duration::from_millis(rng.random_range(5..60) + 12 * kills as u64);
+        std::thread::sleep(patience);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{arguments:?}");
+            return kills;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 300, "the run never gets to its end");
+    }
+}
+
+/// The metrics without what depends on the clock.
+fn metrics(run: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("images_per_second");
+        line
+    });
+    lines.collect()
+}
+
+fn same_end(unbroken: &str, killed: &str) {
+    for file in ["model/model.safetensors", "model/model.toml"] {
+        let read = |run: &str| std::fs::read(format!("{run}/{file}")).unwrap();
+        assert!(read(unbroken) == read(killed), "{file} differs");
+    }
+    assert_eq!(metrics(unbroken), metrics(killed));
+}
+
+#[test]
+fn pretraining_and_fine_tuning_survive_kills() {
+    let dir = scratch(40);
+    let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
+    let mut rng = rand::rng();
+    let mut kills = 0;
+    for order in ["together", "successive"] {
+        let setting = format!("pretrain.order={order}");
+        let tolerance = "pretrain.tolerance=1e-9";
+        let common = ["pretrain", &photos, "--network", &network, "--set", &setting];
+        let more = ["--set", tolerance, "--set", "pretrain.batch=16", "--epochs", "3"];
+        let base = [&common[..], &more[..]].concat();
+        let (unbroken, killed) = (at(&dir, &format!("a-{order}")), at(&dir, &format!("b-{order}")));
+        ok(&[&base[..], &["--out", &unbroken]].concat());
+        let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+        kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
+        same_end(&unbroken, &killed);
+    }
+    let model = at(&dir, "a-together");
+    let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];
+    let (unbroken, killed) = (at(&dir, "c"), at(&dir, "d"));
+    ok(&[&base[..], &["--out", &unbroken]].concat());
+    let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+    kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
+    same_end(&unbroken, &killed);
+    println!("killed {kills} times");
+    assert!(kills >= 3, "killed only {kills} times: too fast to show anything");
+}
+
+#[test]
+fn a_used_folder_and_other_settings_are_refused() {
+    let dir = scratch(3);
+    let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "run"));
+    let base = ["pretrain", &photos, "--network", &network, "--out", &run];
+    ok(&base);
+    common::fails(&base, 1, &["in use", "--resume", "--overwrite"]);
+    let changed = [&base[..], &["--resume", "--epochs", "5"]].concat();
+    common::fails(&changed, 1, &["config.toml", "line", "epochs = 2", "epochs = 5"]);
+    ok(&[&base[..], &["--resume"]].concat());
+    ok(&[&base[..], &["--overwrite"]].concat());
+    // A folder that is no run is never thrown away.
+    common::fails(
+        &["pretrain", &photos, "--network", &network, "--out", &photos, "--overwrite"],
+        1,
+        &["no run folder"],
+    );
+}
