@@ -7,14 +7,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Learn from a pile of images, nearly all without labels: features, a
 /// classifier, an image search.
 #[derive(Parser)]
-#[command(name = "hebb", version, propagate_version = true, after_help = "\
+#[command(
+    name = "hebb",
+    version,
+    propagate_version = true,
+    after_help = "\
 Start with:
   hebb demo                          see it all on a small data set, in two minutes
   hebb data describe PHOTOS          what is in a folder, tar or CIFAR/IDX files
   hebb pretrain PHOTOS --out RUN     learn from images without labels
 
 Standard output is data, standard error is talk. Exit code 2: the command line
-or a setting is wrong; 1: something failed.")]
+or a setting is wrong; 1: something failed."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -1,4 +1,5 @@
 //! `hebb`: the command line.
+#![allow(unreachable_pub, reason = "a binary exports nothing; pub marks what a module offers")]
 
 mod cli;
 mod commands;

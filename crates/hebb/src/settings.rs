@@ -79,9 +79,12 @@ impl Settings {
                 insert(&mut table, key, value)?;
             }
         }
-        let settings: Self = table
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::config("settings", e.to_string().trim().replace('\n', " ")))?;
+        if let Some(rule) = table.get_mut("rule").and_then(toml::Value::as_table_mut) {
+            rule.entry("name").or_insert_with(|| Self::default().rule.name.into());
+        }
+        let settings: Self = table.try_into().map_err(|e: toml::de::Error| {
+            Error::config("settings", e.to_string().trim().replace('\n', " "))
+        })?;
         settings.rule()?;
         Ok(settings)
     }
@@ -89,7 +92,8 @@ impl Settings {
     fn parse(text: &str, path: &Path) -> Result<Self> {
         toml::from_str(text).map_err(|e: toml::de::Error| {
             let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            Error::config(path.display().to_string(), format!("line {line}: {}", e.message())).into()
+            Error::config(path.display().to_string(), format!("line {line}: {}", e.message()))
+                .into()
         })
     }
 
@@ -109,7 +113,8 @@ impl Settings {
 
     /// The whitening asked for, or the rule's published one.
     pub fn whitening(&self) -> Result<Whitening> {
-        let published = if self.rule()?.wants_whitening() { Whitening::Fh } else { Whitening::None };
+        let published =
+            if self.rule()?.wants_whitening() { Whitening::Fh } else { Whitening::None };
         Ok(self.whitening.unwrap_or(published))
     }
 
@@ -122,7 +127,6 @@ impl Settings {
         }
         Ok(config + &toml::to_string(self)?)
     }
-
 }
 
 /// A value as TOML would read it, or else a string.

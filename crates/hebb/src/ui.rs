@@ -1,6 +1,6 @@
 //! What people see while they wait, and tables on standard output.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use hebbian::train::Event;
@@ -82,14 +82,26 @@ pub fn report_skipped(skipped: &[Skipped]) {
     }
 }
 
+/// Writes a line to standard output; leaves the function with the error if
+/// that cannot be written to.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::ui::line(format_args!($($text)*))? };
+}
+pub(crate) use say;
+
+/// Writes a line to standard output.
+pub fn line(text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{text}")
+}
+
 /// Prints rows in columns: the first to the left, the others to the right.
-pub fn print_table(columns: &[&str], rows: &[Vec<String>]) {
+pub fn print_table(columns: &[&str], rows: &[Vec<String>]) -> std::io::Result<()> {
     let width = |i: usize| {
         let cells = rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count());
         cells.chain([columns[i].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
+    let aligned = |cells: Vec<&str>| {
         let cells = cells.iter().zip(&widths).enumerate();
         let cells = cells.map(|(i, (cell, &width))| match i {
             0 => format!("{cell:<width$}"),
@@ -97,16 +109,17 @@ pub fn print_table(columns: &[&str], rows: &[Vec<String>]) {
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let header = line(columns.to_vec());
+    let header = aligned(columns.to_vec());
     let bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if bold {
-        println!("\x1b[1m{header}\x1b[0m");
+        say!("\x1b[1m{header}\x1b[0m");
     } else {
-        println!("{header}");
+        say!("{header}");
     }
     for row in rows {
-        println!("{}", line(row.iter().map(String::as_str).collect()));
+        say!("{}", aligned(row.iter().map(String::as_str).collect()));
     }
+    Ok(())
 }
 
 /// A share as a percentage with two decimals.

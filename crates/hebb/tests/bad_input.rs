@@ -1,4 +1,5 @@
 //! What goes wrong is said in one sentence, with the right exit code.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -32,7 +33,11 @@ fn usage_errors_exit_with_2() {
     }
     // A network file is named with its line.
     fs::write(&network, common::SMALL.replace("filters = 12", "filter = 12")).unwrap();
-    fails(&["pretrain", &photos, "--network", &network, "--out", &out], 1, &["small.toml", "line 4", "filter"]);
+    fails(
+        &["pretrain", &photos, "--network", &network, "--out", &out],
+        1,
+        &["small.toml", "line 6", "filter"],
+    );
     assert_eq!(hebb(&["pretrain"]).status.code(), Some(2));
 }
 
@@ -51,11 +56,19 @@ fn data_that_cannot_be_used_exits_with_1() {
     pretrain(&at(&dir, "cut.tar"), &["cut.tar"]);
 
     // One class is nothing to tell apart.
-    let one = dir.path().join("one");
-    fs::create_dir(&one).unwrap();
-    fs::rename(first_class(&at(&dir, "photos")), one.join("only")).unwrap();
-    let one = one.to_str().unwrap();
-    fails(&["finetune", one, "--set", "network=cifar-6", "--out", &out], 1, &["one class"]);
+    let photos = at(&dir, "photos");
+    let class = first_class(&photos);
+    let name = class.file_name().unwrap().to_str().unwrap();
+    let csv = at(&dir, "one.csv");
+    fs::write(&csv, format!("{name}/000.png,only\n{name}/001.png,only\n")).unwrap();
+    let finetune = ["finetune", &photos, "--labels", &csv, "--out", &out];
+    fails(&finetune, 1, &["one class"]);
+    assert!(!fs::exists(&out).unwrap());
+    // A table that names an image that is not there.
+    fs::write(&csv, format!("{name}/000.png,a\nnowhere.png,b\n")).unwrap();
+    fails(&finetune, 1, &["one.csv", "line 2", "nowhere.png"]);
+    // No label at all.
+    fails(&["finetune", class.to_str().unwrap(), "--out", &out], 1, &["label", "--labels"]);
 }
 
 fn first_class(photos: &str) -> std::path::PathBuf {
@@ -78,7 +91,10 @@ fn unreadable_images_are_skipped_counted_and_named() {
     let talk = stderr(&output);
     assert!(output.status.success(), "{talk}");
     assert!(talk.contains("3 images could not be read"), "{talk}");
-    assert!(talk.contains("cut.png") && talk.contains("text.jpg") && talk.contains("bomb.png"), "{talk}");
+    assert!(
+        talk.contains("cut.png") && talk.contains("text.jpg") && talk.contains("bomb.png"),
+        "{talk}"
+    );
     let described = ok(&["data", "describe", &photos, "--json"]);
     let described: serde_json::Value = serde_json::from_str(&described).unwrap();
     assert_eq!(described["unreadable"].as_array().unwrap().len(), 3);
@@ -123,16 +139,77 @@ fn an_unwritable_folder_is_named() {
     // A file where a folder must go: refused for root too.
     let out = at(&dir, "small.toml/run");
     fails(&["pretrain", &photos, "--network", &network, "--out", &out], 1, &["small.toml/run"]);
-    // A full disk.
-    if fs::metadata("/dev/full").is_ok() {
-        let full = "/dev/full";
-        let run = at(&dir, "run");
-        ok(&["pretrain", &photos, "--network", &network, "--out", &run]);
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hebb"))
-            .args(["search", "--help"])
-            .stdout(fs::OpenOptions::new().write(true).open(full).unwrap())
-            .output()
-            .unwrap();
-        assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+}
+
+/// A scratch file system of 1 MiB, unmounted in the end; `None` where this
+/// may not be done.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(folder))
     }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_run_and_loses_nothing() {
+    let Some(disk) = SmallDisk::new() else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let dir = scratch(4);
+    let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&disk.0, "run"));
+    // About 190 kB a checkpoint, two of which are kept: three fit, and then
+    // something else takes the room.
+    let pretrain = ["pretrain", &photos, "--network", &network, "--out", &run];
+    ok(&pretrain);
+    let before = fs::read(format!("{run}/model/model.safetensors")).unwrap();
+    let filler = at(&disk.0, "filler");
+    let _ = fs::write(&filler, vec![1u8; 1 << 20]);
+    let gallery = at(&disk.0, "gallery");
+    fails(&["index", &photos, "--model", &run, "--out", &gallery], 1, &["space"]);
+    assert!(!fs::exists(&gallery).unwrap());
+    fails(
+        &["extract", &photos, "--model", &run, "--out", &at(&disk.0, "f.safetensors")],
+        1,
+        &["space"],
+    );
+    let longer = [&pretrain[..], &["--overwrite"]].concat();
+    let output = hebb(&longer);
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    if output.status.success() {
+        assert_eq!(fs::read(format!("{run}/model/model.safetensors")).unwrap(), before);
+    }
+    fs::remove_file(&filler).unwrap();
+    ok(&longer);
+    assert_eq!(fs::read(format!("{run}/model/model.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn standard_output_that_is_full_or_gone_is_no_panic() {
+    let dir = scratch(2);
+    let photos = at(&dir, "photos");
+    let run = |stdout: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hebb"));
+        command.args(["data", "describe", &photos]).stdout(stdout).output().unwrap()
+    };
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        let output = run(full.into());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("error:"), "{}", stderr(&output));
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = run(writer.into());
+    assert!(output.status.success(), "{}", stderr(&output));
 }

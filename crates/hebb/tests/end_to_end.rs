@@ -1,4 +1,5 @@
 //! Every verb on real images, from a folder to a ranked answer.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -15,8 +16,30 @@ fn from_photos_to_neighbours_and_labels() {
     assert_eq!(described["images"], 200);
     assert_eq!(described["classes"].as_array().unwrap().len(), 10);
 
-    ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--epochs", "2", "--seed", "3"]);
-    ok(&["finetune", &photos, "--model", &run, "--out", &tuned, "--fraction", "0.5", "--layer", "L2"]);
+    ok(&[
+        "pretrain",
+        &photos,
+        "--network",
+        &network,
+        "--out",
+        &run,
+        "--epochs",
+        "2",
+        "--seed",
+        "3",
+    ]);
+    ok(&[
+        "finetune",
+        &photos,
+        "--model",
+        &run,
+        "--out",
+        &tuned,
+        "--fraction",
+        "0.5",
+        "--layer",
+        "L2",
+    ]);
 
     // A gallery of its own images: each is its own nearest, at distance zero.
     let gallery = at(&dir, "gallery");

@@ -1,4 +1,5 @@
 //! A run killed at random moments ends with the same bits as one never killed.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
@@ -55,7 +56,10 @@ fn same_end(unbroken: &str, killed: &str) {
 fn pretraining_and_fine_tuning_survive_kills() {
     let dir = scratch(40);
     let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
-    let mut rng = rand::rng();
+    // Another moment at each run of the test; printed, so that it can be had again.
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    println!("seed {now}");
+    let mut rng = hebbian_data::seed::stream(u64::from(now), "kills");
     let mut kills = 0;
     for order in ["together", "successive"] {
         let setting = format!("pretrain.order={order}");

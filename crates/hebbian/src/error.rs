@@ -39,7 +39,9 @@ pub enum Error {
     #[error("{0}")]
     Data(String),
     /// The numbers of a training run are no longer finite.
-    #[error("{stage}: the weights of {layer} are no longer finite at step {step}; lower the learning rate")]
+    #[error(
+        "{stage}: the weights of {layer} are no longer finite at step {step}; lower the learning rate"
+    )]
     Diverged {
         /// What was running: `pre-training` or `fine-tuning`.
         stage: &'static str,

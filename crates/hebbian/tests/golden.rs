@@ -1,6 +1,7 @@
 //! The rules against weight updates that the published implementation
 //! computed in double precision (kept outside the repository; where they are
 //! absent the tests say so and pass).
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::{Path, PathBuf};
 

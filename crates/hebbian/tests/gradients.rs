@@ -30,7 +30,8 @@ fn gradients_and_step_equal_pytorch() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gradients.safetensors");
     let file = Tensors::from_bytes(&path, &std::fs::read(&path).unwrap()).unwrap();
     let labels = [0, 3, 1, 2, 3];
-    for (name, projection) in [("plain", Projection::Plain), ("normalised", Projection::Normalised)] {
+    for (name, projection) in [("plain", Projection::Plain), ("normalised", Projection::Normalised)]
+    {
         let get = |key: &str| file.get(&format!("{name}.{key}")).expect(key).to_vec();
         let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
         let mut network = Network::new(spec, projection, 0).unwrap();

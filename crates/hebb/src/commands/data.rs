@@ -6,7 +6,7 @@ use hebbian_data::fetch::{Archive, fetch};
 
 use super::shared::{open, print_json};
 use crate::cli::{DataCommand, OfficialSet};
-use crate::ui::{Progress, print_table};
+use crate::ui::{Progress, print_table, say};
 
 /// Rows shown of a long list.
 const SHOWN: usize = 20;
@@ -29,7 +29,7 @@ pub fn run(command: DataCommand) -> Result<()> {
                 let kib = |n: u64| usize::try_from(n >> 10).unwrap_or(usize::MAX);
                 count(kib(done), kib(total.unwrap_or(done + 1)));
             })?;
-            println!("{}", folder.display());
+            say!("{}", folder.display());
             Ok(())
         }
         DataCommand::Describe { data, json } => {
@@ -39,33 +39,42 @@ pub fn run(command: DataCommand) -> Result<()> {
             if json {
                 return print_json(&found);
             }
-            println!("{} ({:?}), {} images, {} labelled", found.path, found.kind, found.images, found.labelled);
-            println!("{:.1} MB as stored", found.bytes as f64 / 1e6);
+            say!(
+                "{} ({}), {} images, {} labelled",
+                found.path,
+                found.kind,
+                found.images,
+                found.labelled
+            );
+            say!("{:.1} MB as stored", found.bytes as f64 / 1e6);
             for size in found.sizes.iter().take(5) {
-                println!("{:>8} of {}", size.count, size.size);
+                say!("{:>8} of {}", size.count, size.size);
             }
             if found.sizes.len() > 5 {
-                println!("{:>8} more sizes", found.sizes.len() - 5);
+                say!("{:>8} more sizes", found.sizes.len() - 5);
             }
             for (colour, count) in &found.colours {
-                println!("{count:>8} {colour:?}");
+                say!("{count:>8} {colour:?}");
             }
             if !found.classes.is_empty() {
-                println!();
+                say!("");
                 let rows = found.classes.iter().take(SHOWN);
-                let rows: Vec<_> = rows.map(|c| vec![c.name.clone(), c.count.to_string()]).collect();
-                print_table(&["class", "images"], &rows);
-                more(found.classes.len());
+                let rows: Vec<_> =
+                    rows.map(|c| vec![c.name.clone(), c.count.to_string()]).collect();
+                print_table(&["class", "images"], &rows)?;
+                more(found.classes.len())?;
             }
             if !found.duplicates.is_empty() {
-                println!("\n{} groups of images with the same content:", found.duplicates.len());
-                found.duplicates.iter().take(SHOWN).for_each(|ids| println!("  {}", ids.join(", ")));
-                more(found.duplicates.len());
+                say!("\n{} groups of images with the same content:", found.duplicates.len());
+                for ids in found.duplicates.iter().take(SHOWN) {
+                    say!("  {}", ids.join(", "));
+                }
+                more(found.duplicates.len())?;
             }
             if !found.unreadable.is_empty() {
-                println!("\n{} images cannot be read:", found.unreadable.len());
+                say!("\n{} images cannot be read:", found.unreadable.len());
                 for image in &found.unreadable {
-                    println!("  {}: {}", image.id, image.reason);
+                    say!("  {}: {}", image.id, image.reason);
                 }
             }
             Ok(())
@@ -73,8 +82,9 @@ pub fn run(command: DataCommand) -> Result<()> {
     }
 }
 
-fn more(count: usize) {
+fn more(count: usize) -> Result<()> {
     if count > SHOWN {
-        println!("  and {} more (--json has all)", count - SHOWN);
+        say!("  and {} more (--json has all)", count - SHOWN);
     }
+    Ok(())
 }

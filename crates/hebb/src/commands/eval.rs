@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::shared::{cached, check_device, labels_in, load_model, open, print_json};
 use crate::cli::EvalArgs;
-use crate::ui::{Progress, percent, print_table};
+use crate::ui::{Progress, percent, print_table, say};
 
 #[derive(Serialize, Default)]
 struct Report {
@@ -50,7 +50,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
             top5: accuracy(&found, 5, |row| truth[row]),
         });
     } else if args.gallery.is_none() {
-        let problem = "the model has no classifier; fine-tune it, or give --gallery to measure retrieval";
+        let problem =
+            "the model has no classifier; fine-tune it, or give --gallery to measure retrieval";
         return Err(hebbian::Error::config("--model", problem).into());
     }
     if let Some(path) = &args.gallery {
@@ -58,16 +59,17 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         gallery.check_model(&model.fingerprint()?)?;
         let options =
             EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self: false };
-        report.retrieval = Some(retrieval(&model, &gallery, &data, &images, &options, &mut progress)?);
+        report.retrieval =
+            Some(retrieval(&model, &gallery, &data, &images, &options, &mut progress)?);
     }
     if args.common.json {
         return print_json(&report);
     }
     if let Some(c) = &report.classification {
-        println!("{} images: accuracy {} %, top-5 {} %", c.images, percent(c.top1), percent(c.top5));
+        say!("{} images: accuracy {} %, top-5 {} %", c.images, percent(c.top1), percent(c.top5));
     }
     if let Some(r) = &report.retrieval {
-        print_retrieval(r);
+        print_retrieval(r)?;
     }
     Ok(())
 }
@@ -84,7 +86,8 @@ pub fn retrieval(
 ) -> Result<RetrievalReport> {
     let depth = model.network.depth_of(&gallery.info().layer)?;
     let beside = tempfile::tempdir()?;
-    let info = GalleryInfo::new(gallery.info().dim, model.fingerprint()?, "queries", format!("L{depth}"));
+    let info =
+        GalleryInfo::new(gallery.info().dim, model.fingerprint()?, "queries", format!("L{depth}"));
     let mut writer = GalleryWriter::create(beside.path().join("queries"), info, false)?;
     let mut rows = Vec::new();
     for_each_features(model, depth, images, "queries", &mut |e| progress.on(e), |r, f| {
@@ -110,11 +113,15 @@ pub fn retrieval(
 }
 
 /// Prints a retrieval report.
-pub fn print_retrieval(r: &RetrievalReport) {
-    println!(
+pub fn print_retrieval(r: &RetrievalReport) -> Result<()> {
+    say!(
         "{} queries against {} images, Euclidean distance, ties {}; {} without a label and {} \
          without a relevant image left out",
-        r.queries, r.gallery, r.ties, r.without_label, r.without_relevant
+        r.queries,
+        r.gallery,
+        r.ties,
+        r.without_label,
+        r.without_relevant
     );
     let rows = r.mean_average_precision.iter().map(|m| {
         let k = if m.whole_gallery { "whole gallery".into() } else { m.k.to_string() };
@@ -123,5 +130,6 @@ pub fn print_retrieval(r: &RetrievalReport) {
         vec![k, precision, percent(m.retrieved), percent(m.truncated), percent(m.relevant)]
     });
     let columns = ["rank", "precision", "mAP retrieved", "mAP truncated", "mAP relevant"];
-    print_table(&columns, &rows.collect::<Vec<_>>());
+    print_table(&columns, &rows.collect::<Vec<_>>())?;
+    Ok(())
 }

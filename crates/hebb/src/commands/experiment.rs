@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::shared::{labels_in, print_json, select};
 use crate::cli::ExperimentArgs;
 use crate::settings::Settings;
-use crate::ui::{Progress, percent, print_table};
+use crate::ui::{Progress, percent, print_table, say};
 
 /// An experiment file.
 #[derive(Debug, Deserialize)]
@@ -200,8 +200,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     if args.json {
         return print_json(&cells);
     }
-    print(&experiment, &cells);
-    Ok(())
+    print(&experiment, &cells)
 }
 
 /// The results of an earlier, stopped run of the same file.
@@ -286,26 +285,31 @@ fn retrieval(
     super::eval::retrieval(model, &gallery, test, &test.images(), &options, progress)
 }
 
-fn print(experiment: &Experiment, cells: &[Cell]) {
-    let Some(first) = cells.first() else { return };
-    println!(
+fn print(experiment: &Experiment, cells: &[Cell]) -> Result<()> {
+    let Some(first) = cells.first() else { return Ok(()) };
+    say!(
         "{}: test accuracy, %, on {}, {} labels, protocol {}, n = 1, seed {}",
-        experiment.name, first.data, first.labels, first.protocol, first.seed
+        experiment.name,
+        first.data,
+        first.labels,
+        first.protocol,
+        first.seed
     );
     let rows = cells.iter().map(|cell| {
         let paper = cell.paper.map_or(String::new(), |p| format!("{p:.2}"));
         vec![cell.layer.clone(), percent(cell.accuracy), paper, percent(cell.top5)]
     });
-    print_table(&["layer", "ours", "paper", "top-5"], &rows.collect::<Vec<_>>());
+    print_table(&["layer", "ours", "paper", "top-5"], &rows.collect::<Vec<_>>())?;
     for cell in cells {
         if let Some(found) = &cell.retrieval {
-            println!("\nretrieval by {} features:", cell.layer);
-            println!("{found:#}");
+            say!("\nretrieval by {} features:", cell.layer);
+            say!("{found:#}");
         }
         if let Some(peak) = cell.peak_memory_mib {
-            println!("peak memory of this process: {peak} MiB");
+            say!("peak memory of this process: {peak} MiB");
         }
     }
+    Ok(())
 }
 
 /// The processor's name and the number of threads.

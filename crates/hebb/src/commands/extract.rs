@@ -5,9 +5,9 @@ use hebbian::error::Error;
 use hebbian::train::for_each_features;
 use hebbian_search::{GalleryInfo, GalleryWriter, Item};
 
-use super::shared::{cached, check_device, depth, load_model, open};
+use super::shared::{cached, check_device, csv_field, depth, load_model, open};
 use crate::cli::ExtractArgs;
-use crate::ui::Progress;
+use crate::ui::{Progress, say};
 
 /// Writes features to a safetensors file, and the images' names and labels to
 /// a CSV beside it, row by row. Memory is bounded by the batch.
@@ -39,15 +39,14 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     for_each_features(&model, depth, &images, "extracting", &mut |e| progress.on(e), |rows, f| {
         let items = super::index::items(&data, rows);
         for Item { id, label, .. } in &items {
-            let quote = |field: &str| format!("\"{}\"", field.replace('"', "\"\""));
-            let label = label.as_deref().map(quote).unwrap_or_default();
-            table += &format!("{},{label}\n", quote(id));
+            let label = label.as_deref().map(csv_field).unwrap_or_default();
+            table += &format!("{},{label}\n", csv_field(id));
         }
         writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
     })?;
     writer.finish()?;
     fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
     hebbian::network::write_atomically(&names, table.as_bytes())?;
-    println!("{}\n{}", args.out.display(), names.display());
+    say!("{}\n{}", args.out.display(), names.display());
     Ok(())
 }

@@ -7,11 +7,12 @@ use hebbian_data::{Dataset, Preprocess, Size};
 use serde_json::json;
 
 use super::shared::{
-    absolute, cached, check_device, depth, labelled, labels_in, load_model, open, open_run, print_json,
+    absolute, cached, check_device, depth, labelled, labels_in, load_model, open, open_run,
+    print_json,
 };
 use crate::cli::FinetuneArgs;
 use crate::settings::Settings;
-use crate::ui::Progress;
+use crate::ui::{Progress, say};
 
 /// Fine-tunes a network and a classifier.
 pub fn run(args: &FinetuneArgs) -> Result<()> {
@@ -50,7 +51,8 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
             let mut count = progress.counter("channel statistics");
             let whitening = settings.whitening()?;
             let all = data.images();
-            let preprocess = Preprocess::fit(&all, size, whitening, settings.smoothing, &mut count)?;
+            let preprocess =
+                Preprocess::fit(&all, size, whitening, settings.smoothing, &mut count)?;
             Model::new(spec, rule.as_ref(), preprocess, settings.seed)?
         }
     };
@@ -83,8 +85,11 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
             "seed": settings.seed,
         }));
     }
-    println!("{}", run.model_path().display());
-    eprintln!("hint: `hebb predict IMAGES --model {}` classifies new images", args.run.out.display());
+    say!("{}", run.model_path().display());
+    eprintln!(
+        "hint: `hebb predict IMAGES --model {}` classifies new images",
+        args.run.out.display()
+    );
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::shared::{absolute, cached, check_device, depth, load_model, open, print_json};
 use crate::cli::IndexArgs;
-use crate::ui::Progress;
+use crate::ui::{Progress, say};
 
 /// Builds a gallery.
 pub fn run(args: &IndexArgs) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn run(args: &IndexArgs) -> Result<()> {
             "layer": gallery.info().layer,
         }));
     }
-    println!("{}", args.out.display());
+    say!("{}", args.out.display());
     eprintln!("hint: `hebb search {} IMAGE` finds what is like an image", args.out.display());
     Ok(())
 }

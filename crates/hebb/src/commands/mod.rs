@@ -32,10 +32,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Experiment(ExperimentCommand::Run(args)) => experiment::run(&args),
-        Command::Completions { shell } => {
-            completions::run(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => completions::run(shell),
     }
 }
 

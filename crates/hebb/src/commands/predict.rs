@@ -8,7 +8,7 @@ use hebbian::train::score;
 use hebbian_data::Dataset;
 use serde::Serialize;
 
-use super::shared::{cached, check_device, load_model, print_json};
+use super::shared::{cached, check_device, csv_field, load_model, print_json};
 use crate::cli::PredictArgs;
 use crate::ui::Progress;
 
@@ -31,7 +31,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
         let mut found = score(&model, &images, "classifying", &mut |event| progress.on(event))?;
         softmax_rows(&mut found.scores, found.classes);
         for (&row, scores) in found.rows.iter().zip(found.scores.chunks_exact(found.classes)) {
-            let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+            let best =
+                scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
             let Some((class, &probability)) = best else { continue };
             let path = images.id(row).to_string();
             predictions.push(Prediction { path, label: model.classes[class].clone(), probability });
@@ -43,17 +44,8 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     writeln!(out, "path,label,probability")?;
     for p in &predictions {
-        writeln!(out, "{},{},{:.4}", quoted(&p.path), quoted(&p.label), p.probability)?;
+        writeln!(out, "{},{},{:.4}", csv_field(&p.path), csv_field(&p.label), p.probability)?;
     }
     out.flush()?;
     Ok(())
-}
-
-/// A CSV field, in quotes where it needs them.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
 }

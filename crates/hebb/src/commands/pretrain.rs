@@ -10,7 +10,7 @@ use super::shared::{absolute, cached, check_device, open, open_run, print_json};
 use crate::cli::PretrainArgs;
 use crate::report::filters_png;
 use crate::settings::Settings;
-use crate::ui::Progress;
+use crate::ui::{Progress, say};
 
 /// Layout of the picture of the first layer's filters.
 const FILTERS_A_ROW: usize = 12;
@@ -50,15 +50,10 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         }
     };
     let config = &settings.pretrain;
-    let (model, skipped) = pretrain(
-        model,
-        rule.as_ref(),
-        &images,
-        config,
-        Some(&mut run),
-        from,
-        &mut |event| progress.on(event),
-    )?;
+    let (model, skipped) =
+        pretrain(model, rule.as_ref(), &images, config, Some(&mut run), from, &mut |event| {
+            progress.on(event)
+        })?;
     model.save(&run.model_path())?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
@@ -73,7 +68,7 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
             "seed": settings.seed,
         }));
     }
-    println!("{}", run.model_path().display());
+    say!("{}", run.model_path().display());
     eprintln!("the first layer's filters: {}", args.run.out.join("filters.png").display());
     let (data, out) = (args.data.data.display(), args.run.out.display());
     eprintln!("hint: try `hebb index {data} --model {out} --out gallery`, or");

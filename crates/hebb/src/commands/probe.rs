@@ -1,16 +1,20 @@
 //! `hebb probe`
 
 use anyhow::Result;
-use hebbian::train::{FinetuneConfig, LabelledImages, Scores, accuracy, for_each_features, train_head};
+use hebbian::train::{
+    FinetuneConfig, LabelledImages, Scores, accuracy, for_each_features, train_head,
+};
 use hebbian_data::Dataset;
 use hebbian_search::metrics::knn_classify;
 use hebbian_search::{Matrix, search};
 use serde::Serialize;
 
-use super::shared::{cached, check_device, depth, labelled, labels_in, load_model, open, print_json};
+use super::shared::{
+    cached, check_device, depth, labelled, labels_in, load_model, open, print_json,
+};
 use crate::cli::ProbeArgs;
 use crate::settings::Settings;
-use crate::ui::{Progress, percent, print_table};
+use crate::ui::{Progress, percent, print_table, say};
 
 /// Test images classified at a time.
 const BLOCK: usize = 512;
@@ -50,9 +54,10 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
         let (features, labels) = features(&model, depth, &train, &mut progress)?;
         let len = model.network.feature_len(depth);
         let config: &FinetuneConfig = &settings.finetune;
-        let head = train_head(&features, &labels, data.classes().len(), config, settings.seed, &mut |e| {
-            progress.on(e);
-        });
+        let head =
+            train_head(&features, &labels, data.classes().len(), config, settings.seed, &mut |e| {
+                progress.on(e);
+            });
         let gallery = Matrix::new(len, features)?;
         let known: Vec<Option<u32>> = labels.iter().copied().map(Some).collect();
         let mut scores = Scores { classes: data.classes().len(), ..Scores::default() };
@@ -84,13 +89,13 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
     if args.common.json {
         return print_json(&rows);
     }
-    println!("accuracy on {} with {} labels, %", args.test.display(), train.labels.len());
+    say!("accuracy on {} with {} labels, %", args.test.display(), train.labels.len());
     let knn = format!("{}-NN", args.k);
     let cells = rows.iter().map(|row| {
         let len = row.features.to_string();
         vec![row.layer.clone(), len, percent(row.linear), percent(row.nearest_neighbours)]
     });
-    print_table(&["layer", "features", "linear", &knn], &cells.collect::<Vec<_>>());
+    print_table(&["layer", "features", "linear", &knn], &cells.collect::<Vec<_>>())?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::shared::{check_device, load_model, print_json};
 use crate::cli::SearchArgs;
-use crate::ui::{Progress, print_table};
+use crate::ui::{Progress, print_table, say};
 
 #[derive(Serialize)]
 struct Found {
@@ -71,12 +71,12 @@ pub fn run(args: &SearchArgs) -> Result<()> {
         return print_json(&all);
     }
     for found in &all {
-        println!("{}", found.query);
+        say!("{}", found.query);
         let cells = found.hits.iter().enumerate().map(|(rank, hit)| {
             let label = hit.label.clone().unwrap_or_default();
             vec![format!("{:>3}  {}", rank + 1, hit.id), label, format!("{:.3}", hit.distance)]
         });
-        print_table(&["     image", "label", "distance"], &cells.collect::<Vec<_>>());
+        print_table(&["     image", "label", "distance"], &cells.collect::<Vec<_>>())?;
     }
     Ok(())
 }

@@ -34,7 +34,12 @@ pub fn check_device(common: &Common) -> Result<()> {
 }
 
 /// The images, through the decoded cache where one is asked for.
-pub fn cached(images: Images, common: &Common, size: Size, progress: &mut Progress) -> Result<Images> {
+pub fn cached(
+    images: Images,
+    common: &Common,
+    size: Size,
+    progress: &mut Progress,
+) -> Result<Images> {
     match &common.cache {
         None => Ok(images),
         Some(folder) => Ok(images.cached(folder, size, &mut progress.counter("decoding"))?),
@@ -68,8 +73,9 @@ pub fn depth(model: &Model, layer: Option<&str>) -> Result<usize> {
 
 /// Makes or reopens a run folder.
 pub fn open_run(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
-    let every = Duration::try_from_secs_f64(args.checkpoint_every)
-        .map_err(|_| Error::config("--checkpoint-every", "must be a number of seconds from 0 on"))?;
+    let every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
+        Error::config("--checkpoint-every", "must be a number of seconds from 0 on")
+    })?;
     if args.resume && args.out.join("config.toml").is_file() {
         let run = RunFolder::resume(&args.out, config)?.every(every);
         let from = run.load()?;
@@ -111,8 +117,11 @@ pub fn select(data: &Dataset, indices: &[usize]) -> LabelledImages {
 /// a label or of a class that is not among them.
 pub fn labels_in(data: &Dataset, classes: &[String]) -> Vec<Option<u32>> {
     let number = |name: &String| classes.iter().position(|c| c == name);
-    let map: Vec<Option<u32>> =
-        data.classes().iter().map(|name| number(name).and_then(|n| u32::try_from(n).ok())).collect();
+    let map: Vec<Option<u32>> = data
+        .classes()
+        .iter()
+        .map(|name| number(name).and_then(|n| u32::try_from(n).ok()))
+        .collect();
     data.labels().into_iter().map(|label| map.get(label? as usize).copied().flatten()).collect()
 }
 
@@ -127,4 +136,13 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     text.push('\n');
     std::io::stdout().write_all(text.as_bytes()).context("standard output")?;
     Ok(())
+}
+
+/// A CSV field, in quotes where it needs them.
+pub fn csv_field(field: &str) -> String {
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }

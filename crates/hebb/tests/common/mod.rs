@@ -1,7 +1,7 @@
 //! What the tests of the command share: the program, real images, a network
 //! small enough to train in a blink.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -266,11 +266,12 @@ fn dim(size: Size, whitening: Whitening) -> Result<usize> {
         Whitening::Hl21 => bad(format!(
             "hl-21 whitens whole images of at most {MAX_DIM} numbers (52x52); use hl-22"
         )),
+        Whitening::Fh if patches::is_one(size) => Ok(size.bytes()),
         Whitening::Fh if size.height.is_multiple_of(PATCH) && size.width.is_multiple_of(PATCH) => {
             Ok(PATCH * PATCH * 3)
         }
         Whitening::Fh => bad(format!(
-            "hl-22 whitens {PATCH}x{PATCH} patches; sides must be multiples of {PATCH}"
+            "hl-22 whitens {PATCH}x{PATCH} patches; sides must be multiples of {PATCH}, or both less"
         )),
     }
 }

@@ -1,6 +1,7 @@
 //! Images as their square patches, one after the other, and back.
 //!
-//! The sides of the images are multiples of [`PATCH`].
+//! The sides of the images are multiples of [`PATCH`], or at most that: then
+//! the image is one patch.
 
 use std::borrow::Cow;
 
@@ -12,10 +13,15 @@ pub const PATCH: usize = 32;
 /// Elements of one row of a patch.
 const ROW: usize = PATCH * 3;
 
+/// Whether an image is a patch as it is.
+pub(super) fn is_one(size: Size) -> bool {
+    size.height <= PATCH && size.width <= PATCH
+}
+
 /// images x height x width x 3 as patches x 32 x 32 x 3.
 pub(super) fn split(pixels: &[u8], size: Size) -> Cow<'_, [u8]> {
     // Patches below each other lie one after the other already.
-    if size.width == PATCH {
+    if is_one(size) || size.width == PATCH {
         return Cow::Borrowed(pixels);
     }
     let mut patches = vec![0; pixels.len()];
@@ -30,7 +36,7 @@ pub(super) fn split(pixels: &[u8], size: Size) -> Cow<'_, [u8]> {
 
 /// The reverse of [`split`], in place.
 pub(super) fn join(values: &mut [f32], size: Size) {
-    if size.width == PATCH {
+    if is_one(size) || size.width == PATCH {
         return;
     }
     let mut whole = vec![0.0; size.bytes()];

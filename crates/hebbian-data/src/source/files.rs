@@ -36,6 +36,14 @@ pub(super) fn open(root: &Path, part: Part) -> Result<Opened> {
     Ok(Opened { source, labels, classes: layout.classes })
 }
 
+/// One image file, as a folder that holds nothing else.
+pub(super) fn single(path: &Path) -> Opened {
+    let root = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let paths = path.file_name().map(PathBuf::from).into_iter().collect();
+    let source = Arc::new(Files { kind: SourceKind::Folder, root, paths });
+    Opened { source, labels: vec![None], classes: Vec::new() }
+}
+
 /// Every image file below `root`: its id and its path relative to `root`.
 fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

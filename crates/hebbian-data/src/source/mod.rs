@@ -155,6 +155,9 @@ fn open_file(path: &Path, part: Part) -> Result<Opened> {
     if tar::is_tar(&first) || name.to_ascii_lowercase().ends_with(".tar") {
         return tar::open(path, part);
     }
+    if is_image(&name, || Ok(first))? {
+        return Ok(files::single(path));
+    }
     Err(Error::Unrecognised { path: path.to_path_buf() })
 }
 

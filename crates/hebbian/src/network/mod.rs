@@ -9,9 +9,9 @@ mod store;
 pub use head::{Head, softmax_rows};
 pub use model::{Model, Provenance, RuleRecord};
 pub use norm::{BatchNorm, Normalised};
+pub(crate) use spec::toml_problem;
 pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS};
 pub use store::{Tensors, write_atomically};
-pub(crate) use spec::toml_problem;
 
 use hebbian_data::seed;
 use rand::RngExt;
@@ -87,7 +87,8 @@ impl Network {
     pub fn depth_of(&self, layer: &str) -> Result<usize> {
         let depth = layer.strip_prefix(['L', 'l']).and_then(|n| n.parse::<usize>().ok());
         depth.filter(|n| (1..=self.depth()).contains(n)).ok_or_else(|| {
-            let problem = format!("'{layer}' is no layer of this network; it has L1 to L{}", self.depth());
+            let problem =
+                format!("'{layer}' is no layer of this network; it has L1 to L{}", self.depth());
             Error::config("layer", problem)
         })
     }

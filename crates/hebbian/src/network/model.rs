@@ -6,7 +6,9 @@ use hebbian_data::preprocess::Parts;
 use hebbian_data::{Batch, Preprocess};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchNorm, Block, Head, Network, NetworkSpec, Tensors, toml_problem, write_atomically};
+use super::{
+    BatchNorm, Block, Head, Network, NetworkSpec, Tensors, toml_problem, write_atomically,
+};
 use crate::error::{Error, Result};
 use crate::ops::Workspace;
 use crate::rules::{self, Projection};
@@ -98,7 +100,12 @@ impl Model {
     }
 
     /// Features of layer `depth` of a batch of images.
-    pub fn features(&self, depth: usize, batch: &Batch, workspace: &mut Workspace) -> Result<Vec<f32>> {
+    pub fn features(
+        &self,
+        depth: usize,
+        batch: &Batch,
+        workspace: &mut Workspace,
+    ) -> Result<Vec<f32>> {
         let mut x = Vec::new();
         self.preprocess.apply(batch, &mut x)?;
         Ok(self.network.features(depth, &x, workspace))
@@ -206,8 +213,9 @@ impl Model {
             let weights = tensors.take(path, "head.weight", &[classes, features])?;
             Some(Head { weights, bias: tensors.take(path, "head.bias", &[classes])? })
         };
-        let preprocess = Preprocess::from_parts(&file.preprocess, &tensors.take_prefix("preprocess."))
-            .map_err(|e| Error::file(toml_path, e.to_string()))?;
+        let preprocess =
+            Preprocess::from_parts(&file.preprocess, &tensors.take_prefix("preprocess."))
+                .map_err(|e| Error::file(toml_path, e.to_string()))?;
         let size = preprocess.size;
         if [size.height, size.width] != file.network.input[..2] {
             let problem = format!(

@@ -104,7 +104,8 @@ impl NetworkSpec {
 
     /// Parses and checks a network file; `path` is for messages only.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let spec: Self = toml::from_str(text).map_err(|e| Error::file(path, toml_problem(&e, text)))?;
+        let spec: Self =
+            toml::from_str(text).map_err(|e| Error::file(path, toml_problem(&e, text)))?;
         spec.geometries()?;
         Ok(spec)
     }
@@ -146,7 +147,8 @@ impl NetworkSpec {
                 Kernel::Side(side) => side,
                 Kernel::Map(_) if height == width => height,
                 Kernel::Map(_) => {
-                    let problem = format!("kernel \"map\" needs a square map, not {height} x {width}");
+                    let problem =
+                        format!("kernel \"map\" needs a square map, not {height} x {width}");
                     return fail(layer, problem);
                 }
             };
@@ -222,7 +224,10 @@ mod tests {
     fn impossible_networks_are_refused_with_their_layer() {
         let spec = NetworkSpec::find("cifar-6").unwrap();
         let error = spec.clone().with_input_size(12, 12).unwrap_err().to_string();
-        assert_eq!(error, "network cifar-6, layer L3: kernel 3 is larger than its map (2 x 2 with padding 0)");
+        assert_eq!(
+            error,
+            "network cifar-6, layer L3: kernel 3 is larger than its map (2 x 2 with padding 0)"
+        );
         let error = spec.with_input_size(32, 48).unwrap_err().to_string();
         assert!(error.contains("L5") && error.contains("square"), "{error}");
         let text = "name = \"x\"\ninput = [8, 8, 3]\n[[block]]\nfilters = 0\nkernel = 3\nnorm = \"batch\"\n";

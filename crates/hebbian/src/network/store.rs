@@ -60,7 +60,8 @@ impl Tensors {
         let views: std::result::Result<Vec<_>, _> = bytes
             .iter()
             .map(|(name, shape, data)| {
-                TensorView::new(Dtype::F32, (*shape).clone(), data).map(|view| (name.as_str(), view))
+                TensorView::new(Dtype::F32, (*shape).clone(), data)
+                    .map(|view| (name.as_str(), view))
             })
             .collect();
         views
@@ -74,7 +75,8 @@ impl Tensors {
     /// [`Error::File`] if the file is cut short or tampered with, holds
     /// anything but `f32`, or a number that is not finite.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let bad = |e| Error::file(path, format!("is no whole safetensors file ({e}); write it anew"));
+        let bad =
+            |e| Error::file(path, format!("is no whole safetensors file ({e}); write it anew"));
         let file = SafeTensors::deserialize(bytes).map_err(bad)?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {

@@ -5,12 +5,7 @@ use super::Geometry;
 /// Copies the patches at output rows `rows` of one image into `out`
 /// (rows x width of the output map, patches of D numbers ordered kernel row,
 /// kernel column, channel). Padding reads as zero.
-pub(crate) fn gather(
-    g: &Geometry,
-    image: &[f32],
-    rows: std::ops::Range<usize>,
-    out: &mut [f32],
-) {
+pub(crate) fn gather(g: &Geometry, image: &[f32], rows: std::ops::Range<usize>, out: &mut [f32]) {
     let line = g.kernel * g.channels;
     let mut segments = out.chunks_exact_mut(line);
     for oy in rows {
@@ -86,7 +81,14 @@ mod tests {
         (1usize..9, 1usize..9, 1usize..4, 1usize..6, 1usize..4, 0usize..3)
             .prop_filter("the kernel fits", |(h, w, _, k, _, p)| h + 2 * p >= *k && w + 2 * p >= *k)
             .prop_map(|(height, width, channels, kernel, stride, padding)| Geometry {
-                height, width, channels, kernel, stride, padding, filters: 1, pool: 1,
+                height,
+                width,
+                channels,
+                kernel,
+                stride,
+                padding,
+                filters: 1,
+                pool: 1,
             })
     }
 

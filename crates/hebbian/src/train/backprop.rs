@@ -5,9 +5,7 @@ use rayon::prelude::*;
 use super::FinetuneConfig;
 use crate::linalg::{Mat, MatMut, gemm};
 use crate::network::{Head, Model, Network, Normalised, Tensors, softmax_rows};
-use crate::ops::{
-    BlockGradients, Workspace, batch_norm_backward, block_backward, block_forward,
-};
+use crate::ops::{BlockGradients, Workspace, batch_norm_backward, block_backward, block_forward};
 use crate::{Error, Result};
 
 /// Numbers one task of the optimiser updates.
@@ -74,7 +72,8 @@ impl Trainer {
     pub fn state(&self, model: &mut Model) -> Tensors {
         let mut tensors = Tensors::default();
         if let Some(head) = &mut model.head {
-            for ((name, _), values) in parameters(&mut model.network, head).iter().zip(&self.momentum)
+            for ((name, _), values) in
+                parameters(&mut model.network, head).iter().zip(&self.momentum)
             {
                 tensors.insert(name.clone(), &[values.len()], values);
             }

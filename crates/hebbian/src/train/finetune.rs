@@ -90,7 +90,8 @@ pub fn finetune(
             if !batch.rows.is_empty() {
                 model.preprocess.apply(&batch, &mut x)?;
                 let labels: Vec<u32> = batch.rows.iter().map(|&row| train.labels[row]).collect();
-                let [loss, right] = step(&mut model, &mut trainer, config, (&x, &labels), rate, cursor.step)?;
+                let [loss, right] =
+                    step(&mut model, &mut trainer, config, (&x, &labels), rate, cursor.step)?;
                 let seen = labels.len() as f64;
                 cursor.sums[0] += loss * seen;
                 cursor.sums[1] += right;

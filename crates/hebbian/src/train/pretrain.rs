@@ -89,8 +89,16 @@ pub fn pretrain(
                     model.preprocess.apply(&batch, &mut x)?;
                     let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
                     let network = &mut model.network;
-                    let change =
-                        step(network, rule, used, &x, learning.clone(), config, &mut workspace, log);
+                    let change = step(
+                        network,
+                        rule,
+                        used,
+                        &x,
+                        learning.clone(),
+                        config,
+                        &mut workspace,
+                        log,
+                    );
                     if let Some(layer) = change.iter().position(|c| !c.is_finite()) {
                         let layer = format!("L{}", learning.start + layer + 1);
                         let (stage, step) = ("pre-training", cursor.step + 1);

@@ -6,8 +6,8 @@ use super::batch::{self, subtract_own, subtract_prefix};
 use super::{UpdateSums, choose_order, row_norms};
 use crate::linalg::{Mat, MatMut, add_assign, gemm, simd, sum_of_squares};
 use crate::ops::{
-    Geometry, Lane, Workspace, fewer_patches_than_neurons, finish_batch, finish_tile,
-    gather_batch, lane_ranges, project_batch, project_tile, sized, split_by_images, sum_lanes, tiles, zeroed,
+    Geometry, Lane, Workspace, fewer_patches_than_neurons, finish_batch, finish_tile, gather_batch,
+    lane_ranges, project_batch, project_tile, sized, split_by_images, sum_lanes, tiles, zeroed,
 };
 use crate::rules::{Projection, Projections, Reconstruction, Rule};
 
@@ -158,4 +158,3 @@ fn few_patches(
     batch::numerators(order, d, patches, gates, weights, &mut numerators);
     UpdateSums { numerators, denominators }
 }
-

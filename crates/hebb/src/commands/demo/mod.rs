@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::shared::print_json;
 use crate::cli::DemoArgs;
-use crate::ui::{Progress, percent, print_table};
+use crate::ui::{Progress, percent, print_table, say};
 
 const TRAIN: (&[u8], &[u8]) = (
     include_bytes!("../../../sample/fashion-mnist/train-images-idx3-ubyte.gz"),
@@ -174,14 +174,14 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         retrieval: vec![raw.retrieval, hebbian.retrieval, after.retrieval],
         seconds: clock.0,
     };
-    let report = page::report(&findings, &sample, &pretrained, out, (&raw_neighbours, &neighbours))?;
+    let report =
+        page::report(&findings, &sample, &pretrained, out, (&raw_neighbours, &neighbours))?;
     write_atomically(&out.join("report.html"), report.to_html().as_bytes())?;
     write_atomically(&out.join(MARK), serde_json::to_string_pretty(&findings)?.as_bytes())?;
     if args.json {
         return print_json(&findings);
     }
-    print(&findings, out);
-    Ok(())
+    print(&findings, out)
 }
 
 /// One over the length of a patch, about: a layer's step is stable up to
@@ -286,8 +286,7 @@ fn rank(
     };
     // The queries shown: the first of each class.
     let firsts = (0..CLASSES.len()).filter_map(|class| page::first_of(&sample.test, class));
-    let shown: Vec<f32> =
-        firsts.filter_map(|row| queries.row(row)).flatten().copied().collect();
+    let shown: Vec<f32> = firsts.filter_map(|row| queries.row(row)).flatten().copied().collect();
     let hits = search(gallery, &Matrix::new(queries.dim(), shown)?, K)?;
     Ok(Searched { retrieval, hits })
 }
@@ -295,8 +294,14 @@ fn rank(
 /// The rows of the closing table.
 fn table(findings: &Findings) -> Vec<Vec<String>> {
     let mut rows = vec![
-        vec!["accuracy, without pre-training".into(), percent(findings.accuracy_without_pretraining)],
-        vec!["accuracy, with Hebbian pre-training".into(), percent(findings.accuracy_with_pretraining)],
+        vec![
+            "accuracy, without pre-training".into(),
+            percent(findings.accuracy_without_pretraining),
+        ],
+        vec![
+            "accuracy, with Hebbian pre-training".into(),
+            percent(findings.accuracy_with_pretraining),
+        ],
     ];
     for r in &findings.retrieval {
         rows.push(vec![format!("mAP, {}", r.features), percent(r.mean_average_precision)]);
@@ -305,20 +310,26 @@ fn table(findings: &Findings) -> Vec<Vec<String>> {
     rows
 }
 
-fn print(findings: &Findings, out: &Path) {
+fn print(findings: &Findings, out: &Path) -> Result<()> {
     let labels = findings.labels;
-    println!("\n{}; {labels} labels (1%), layer {}, seed {}\n", findings.data, findings.layer, findings.seed);
-    print_table(&["measured on the test images", "%"], &table(findings));
-    println!();
+    say!(
+        "\n{}; {labels} labels (1%), layer {}, seed {}\n",
+        findings.data,
+        findings.layer,
+        findings.seed
+    );
+    print_table(&["measured on the test images", "%"], &table(findings))?;
+    say!("");
     let mut rows: Vec<_> =
         findings.seconds.iter().map(|(step, s)| vec![step.clone(), format!("{s:.1}")]).collect();
     let total: f64 = findings.seconds.iter().map(|(_, s)| s).sum();
     rows.push(vec!["all".into(), format!("{total:.1}")]);
-    print_table(&["time of each step", "s"], &rows);
+    print_table(&["time of each step", "s"], &rows)?;
     let report = out.join("report.html");
-    println!("\nPictures: {}\n", report.display());
-    println!("On your own photos:");
-    println!("  hebb pretrain PHOTOS --out runs/photos");
-    println!("  hebb index PHOTOS --model runs/photos --out gallery");
-    println!("  hebb search gallery PHOTO.jpg");
+    say!("\nPictures: {}\n", report.display());
+    say!("On your own photos:");
+    say!("  hebb pretrain PHOTOS --out runs/photos");
+    say!("  hebb index PHOTOS --model runs/photos --out gallery");
+    say!("  hebb search gallery PHOTO.jpg");
+    Ok(())
 }

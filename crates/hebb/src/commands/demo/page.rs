@@ -56,8 +56,10 @@ pub fn report(
         },
         Section::Filters {
             heading: "What the first layer learned, without labels".into(),
-            caption: "The 96 weight vectors of L1 after one pass, each in its own range about \
-                      its mean. The sample is grey, and so are they."
+            caption: "The 96 weight vectors of L1, each in its own range about its mean, in \
+                      the order of the components. The first have found the grey patches' \
+                      principal components; the later ones still look like the coloured \
+                      noise they began as."
                 .into(),
             kernel: first.geometry.kernel,
             filters: first.weights.clone(),
