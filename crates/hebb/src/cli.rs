@@ -432,6 +432,9 @@ pub struct EvalArgs {
     /// Rank only the K nearest, as the published code does, not the whole gallery.
     #[arg(long, value_name = "K")]
     pub truncate: Option<usize>,
+    /// The images are the gallery's own: leave each out of its own ranking.
+    #[arg(long, requires = "gallery")]
+    pub exclude_self: bool,
     /// Common options.
     #[command(flatten)]
     pub common: Common,

@@ -57,8 +57,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(path) = &args.gallery {
         let gallery = Gallery::open(path)?;
         gallery.check_model(&model.fingerprint()?)?;
-        let options =
-            EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self: false };
+        if args.exclude_self {
+            check_same(&gallery, &images)?;
+        }
+        let exclude_self = args.exclude_self;
+        let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self };
         report.retrieval =
             Some(retrieval(&model, &gallery, &data, &images, &options, &mut progress)?);
     }
@@ -72,6 +75,16 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         print_retrieval(r)?;
     }
     Ok(())
+}
+
+/// Refuses images that are not the gallery's, one by one.
+fn check_same(gallery: &Gallery, images: &Images) -> Result<()> {
+    let own = gallery.items().iter().map(|item| item.id.clone());
+    if own.eq((0..images.len()).map(|i| images.id(i))) {
+        return Ok(());
+    }
+    let problem = "needs the very images the gallery was made of, in their order";
+    Err(hebbian::Error::config("--exclude-self", problem).into())
 }
 
 /// Ranks the gallery for every image of `data`; the queries' features go

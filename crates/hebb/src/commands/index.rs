@@ -61,7 +61,7 @@ pub fn items(data: &Dataset, rows: &[usize]) -> Vec<Item> {
     let location = absolute(data.path());
     let item = |&row: &usize| {
         let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
-        Item { id: data.id(row).to_string(), label, location: Some(location.clone()) }
+        Item { id: data.id(row), label, location: Some(location.clone()) }
     };
     rows.iter().map(item).collect()
 }

@@ -34,7 +34,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
             let best =
                 scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
             let Some((class, &probability)) = best else { continue };
-            let path = images.id(row).to_string();
+            let path = images.id(row);
             predictions.push(Prediction { path, label: model.classes[class].clone(), probability });
         }
     }

@@ -64,7 +64,7 @@ pub fn run(args: &SearchArgs) -> Result<()> {
                 let (id, label, location) = (item.id, item.label, item.location);
                 Some(Neighbour { id, label, location, distance: hit.distance })
             });
-            all.push(Found { query: images.id(*row).to_string(), hits: hits.collect() });
+            all.push(Found { query: images.id(*row), hits: hits.collect() });
         }
     }
     if args.common.json {

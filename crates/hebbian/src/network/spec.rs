@@ -82,6 +82,9 @@ pub enum NormKind {
     Relative,
 }
 
+/// Most numbers an image's map may have after a layer: 2^24, 64 MiB.
+const MAX_MAP: usize = 1 << 24;
+
 impl NetworkSpec {
     /// A preset by name, or a network file by path.
     ///
@@ -123,7 +126,7 @@ impl NetworkSpec {
     /// # Errors
     /// [`Error::Network`] with the first layer that cannot be: a kernel larger
     /// than its map, a pooling window larger than what it pools, a size of
-    /// zero, too many weights.
+    /// zero, too many weights, too large a map.
     pub fn geometries(&self) -> Result<Vec<Geometry>> {
         let fail = |layer: String, problem: String| {
             Err(Error::Network { network: self.name.clone(), layer, problem })
@@ -187,6 +190,14 @@ impl NetworkSpec {
                 Some(total) if total <= MAX_WEIGHTS => total,
                 _ => return fail(layer, format!("brings more than {MAX_WEIGHTS} weights in all")),
             };
+            if g.pooled_positions().checked_mul(g.filters).is_none_or(|n| n > MAX_MAP) {
+                let map = format!("{} x {}", g.pooled_height(), g.pooled_width());
+                let filters = g.filters;
+                return fail(
+                    layer,
+                    format!("makes a map of {map} x {filters}, above {MAX_MAP} numbers"),
+                );
+            }
             (height, width, channels) = (g.pooled_height(), g.pooled_width(), g.filters);
             geometries.push(g);
         }
@@ -233,6 +244,10 @@ mod tests {
         let text = "name = \"x\"\ninput = [8, 8, 3]\n[[block]]\nfilters = 0\nkernel = 3\nnorm = \"batch\"\n";
         let error = NetworkSpec::parse(text, Path::new("x.toml")).unwrap_err().to_string();
         assert!(error.contains("filters is 0"), "{error}");
+        let large =
+            text.replace("filters = 0", "filters = 65536").replace("[8, 8,", "[9999, 9999,");
+        let error = NetworkSpec::parse(&large, Path::new("x.toml")).unwrap_err().to_string();
+        assert!(error.contains("9997 x 9997 x 65536"), "{error}");
         let text = text.replace("filters", "filers");
         let error = NetworkSpec::parse(&text, Path::new("x.toml")).unwrap_err().to_string();
         assert!(error.contains("x.toml: line 4") && error.contains("filers"), "{error}");

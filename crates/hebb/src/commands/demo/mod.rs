@@ -325,6 +325,7 @@ fn print(findings: &Findings, out: &Path) -> Result<()> {
     let total: f64 = findings.seconds.iter().map(|(_, s)| s).sum();
     rows.push(vec!["all".into(), format!("{total:.1}")]);
     print_table(&["time of each step", "s"], &rows)?;
+    say!("\nOne seed and {labels} labels: a point or two between two rows is chance.");
     let report = out.join("report.html");
     say!("\nPictures: {}\n", report.display());
     say!("On your own photos:");

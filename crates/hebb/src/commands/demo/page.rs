@@ -47,7 +47,8 @@ pub fn report(
             heading: "What came out".into(),
             caption: format!(
                 "Test images: {}. Labels: {} of {} (1%), protocol strict: no other label is \
-                 looked at. mAP over the whole gallery; n = 1.",
+                 looked at. mAP over the whole gallery; n = 1, so that a point or two between \
+                 two rows is chance.",
                 findings.test_images, findings.labels, findings.train_images
             ),
             columns: vec!["measured".into(), "%".into()],
