@@ -1,0 +1,36 @@
+//! The fewest multiply-accumulates a step can do with the products chosen for
+//! it; over the rate of matrix products measured in the same run, its floor.
+
+use hebbian::ops::Geometry;
+use hebbian::rules::Reconstruction;
+use hebbian::update::{Order, choose_order};
+
+/// Forward pass of a batch: `U = X W^T` of every layer.
+pub(crate) fn forward(layers: &[Geometry], batch: usize) -> u64 {
+    layers.iter().map(|g| (batch * g.forward_macs()) as u64).sum()
+}
+
+/// A Hebbian step of a batch: the forward pass, `A^T X`, and for a prefix
+/// reconstruction its own products in the order the engine chooses.
+pub(crate) fn hebbian(layers: &[Geometry], batch: usize, reconstruction: Reconstruction) -> u64 {
+    let beyond = |g: &Geometry| {
+        let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
+        let macs = match (reconstruction, choose_order(reconstruction, n, c, d)) {
+            (Reconstruction::Own, _) => 0,
+            // A^T A, then the lower triangle of it times W.
+            (Reconstruction::Prefix, Order::Gram) => n * c * c + c * c * d / 2,
+            // E -= A W over all blocks; the blocks' Gram matrices, and those times W.
+            (Reconstruction::Prefix, Order::Deflation { block }) => n * c * d + c * block * (n + d),
+        };
+        macs as u64
+    };
+    2 * forward(layers, batch) + layers.iter().map(beyond).sum::<u64>()
+}
+
+/// A supervised step of a batch: forward, gradients by the weights, gradients
+/// by the inputs of all layers but the first, and the classifier's three.
+pub(crate) fn supervised(layers: &[Geometry], batch: usize, classes: usize) -> u64 {
+    let input = layers.first().map_or(0, |g| batch * g.forward_macs()) as u64;
+    let head = layers.last().map_or(0, |g| batch * g.output_len() * classes) as u64;
+    3 * forward(layers, batch) - input + 3 * head
+}

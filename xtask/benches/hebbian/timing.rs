@@ -1,0 +1,58 @@
+//! Seconds and memory of one thing, run several times.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// What repeated runs took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Timing {
+    /// Seconds of each run, in order.
+    pub(crate) runs: Vec<f64>,
+    /// Most memory of the process meanwhile, in MiB; since its start where the
+    /// system does not let the mark be reset.
+    pub(crate) peak_mib: Option<f64>,
+    /// Memory of the process before, in MiB.
+    pub(crate) before_mib: Option<f64>,
+}
+
+impl Timing {
+    /// Runs `body` once to warm up and then `runs` times by the clock.
+    pub(crate) fn of<E>(runs: usize, mut body: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
+        reset_peak();
+        let before_mib = status_mib("VmRSS:");
+        body()?;
+        let mut seconds = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let start = Instant::now();
+            body()?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        Ok(Self { runs: seconds, peak_mib: status_mib("VmHWM:"), before_mib })
+    }
+
+    /// Most memory meanwhile beyond what was held before, in MiB.
+    pub(crate) fn added_mib(&self) -> Option<f64> {
+        Some(self.peak_mib? - self.before_mib?)
+    }
+
+    /// `[minimum, median, maximum]` in seconds.
+    pub(crate) fn summary(&self) -> [f64; 3] {
+        let mut sorted = self.runs.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
+        [sorted[0], (low + high) / 2.0, sorted[sorted.len() - 1]]
+    }
+}
+
+/// Sets the mark of most memory back to what is in use now; says whether the
+/// system allows it.
+pub(crate) fn reset_peak() -> bool {
+    fs_err::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+fn status_mib(field: &str) -> Option<f64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+}

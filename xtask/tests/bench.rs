@@ -1,0 +1,54 @@
+//! The arithmetic of the benchmark's report.
+
+// What the benchmark uses of these files and this test does not.
+#![allow(dead_code)]
+
+#[path = "../benches/hebbian/floor.rs"]
+mod floor;
+#[path = "../benches/hebbian/timing.rs"]
+mod timing;
+
+use hebbian::network::NetworkSpec;
+use hebbian::rules::Reconstruction;
+use timing::Timing;
+
+#[test]
+fn floors_of_cifar_6_are_the_sums_of_its_products() {
+    let layers = NetworkSpec::find("cifar-6").unwrap().geometries().unwrap();
+    // Positions x neurons x patch length, layer by layer.
+    let image = 28 * 28 * 96 * 75
+        + 12 * 12 * 128 * 864
+        + 10 * 10 * 192 * 1152
+        + 3 * 3 * 256 * 1728
+        + 4096 * 2304;
+    assert_eq!(floor::forward(&layers, 64), 64 * image);
+    assert_eq!(floor::hebbian(&layers, 64, Reconstruction::Own), 2 * 64 * image);
+    let prefix = floor::hebbian(&layers, 64, Reconstruction::Prefix);
+    assert!((9_000_000_000..10_500_000_000).contains(&prefix), "{prefix}");
+    let supervised = 3 * 64 * image - 64 * 28 * 28 * 96 * 75 + 3 * 64 * 4096 * 10;
+    assert_eq!(floor::supervised(&layers, 64, 10), supervised);
+}
+
+#[test]
+fn the_median_lies_between_the_middle_two() {
+    let timing = |runs: &[f64]| Timing { runs: runs.to_vec(), peak_mib: None, before_mib: None };
+    assert_eq!(timing(&[3.0, 1.0, 2.0, 9.0]).summary(), [1.0, 2.5, 9.0]);
+    assert_eq!(timing(&[5.0, 1.0, 2.0]).summary(), [1.0, 2.0, 5.0]);
+}
+
+#[test]
+fn a_row_knows_its_own_peak_of_memory() {
+    let runs = |bytes: usize| {
+        Timing::of(5, || {
+            let block = vec![1u8; bytes];
+            if std::hint::black_box(&block).len() == bytes { Ok(()) } else { Err(()) }
+        })
+    };
+    let Some(large) = runs(256 << 20).unwrap().peak_mib.filter(|_| timing::reset_peak()) else {
+        println!("skipped: this system has no mark of most memory that can be reset");
+        return;
+    };
+    let small = runs(1 << 20).unwrap();
+    assert_eq!(small.runs.len(), 5);
+    assert!(small.peak_mib.is_some_and(|peak| peak + 128.0 < large), "{small:?} {large}");
+}
