@@ -17,7 +17,8 @@ pub struct Gradients {
     pub loss: f64,
     /// Scores, batch x classes.
     pub scores: Vec<f32>,
-    /// Gradient of each parameter, in the order of [`parameters`].
+    /// Gradient of each parameter: weight, gamma and beta of each layer, then
+    /// weight and bias of the head.
     pub by_parameter: Vec<Vec<f32>>,
     /// Gradient by the input, batch x height x width x 3, where asked for.
     pub by_input: Option<Vec<f32>>,
@@ -32,8 +33,7 @@ struct Saved {
     scale: Option<Vec<f32>>,
 }
 
-/// Names and lengths of all parameters: weight, gamma and beta of each layer,
-/// then weight and bias of the head.
+/// All parameters by name, in the order of [`Gradients::by_parameter`].
 fn parameters<'a>(network: &'a mut Network, head: &'a mut Head) -> Vec<(String, &'a mut Vec<f32>)> {
     let mut all = Vec::new();
     for (index, block) in network.blocks.iter_mut().enumerate() {

@@ -177,8 +177,9 @@ mod tests {
     fn the_published_schedule() {
         let config = FinetuneConfig::default();
         let rates: Vec<f64> = (0..20).map(|epoch| config.rate(epoch)).collect();
-        assert_eq!(rates[..9], [1e-3; 9]);
-        assert_eq!(rates[9], 1e-3 * 0.5);
-        assert_eq!(rates[19], 1e-3 * 0.5f64.powi(11));
+        // Epochs 1 to 10 at 1e-3, epoch 11 at half of it, epoch 20 at 2^-10 of it.
+        assert_eq!(rates[..10], [1e-3; 10]);
+        assert_eq!(rates[10], 1e-3 * 0.5);
+        assert_eq!(rates[19], 1e-3 * 0.5f64.powi(10));
     }
 }
