@@ -4,8 +4,9 @@ use anyhow::Result;
 use hebbian::error::Error;
 use hebbian::train::for_each_features;
 use hebbian_search::{GalleryInfo, GalleryWriter, Item};
+use serde_json::json;
 
-use super::shared::{cached, check_device, csv_field, depth, load_model, open};
+use super::shared::{cached, check_device, csv_field, depth, load_model, open, print_json};
 use crate::cli::ExtractArgs;
 use crate::ui::{Progress, say};
 
@@ -47,6 +48,10 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     writer.finish()?;
     fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
     hebbian::network::write_atomically(&names, table.as_bytes())?;
+    if args.common.json {
+        let dim = model.network.feature_len(depth);
+        return print_json(&json!({ "features": args.out, "names": names, "dim": dim }));
+    }
     say!("{}\n{}", args.out.display(), names.display());
     Ok(())
 }
