@@ -3,7 +3,7 @@
 // What the benchmark uses of these files and this test does not.
 #![allow(dead_code)]
 
-#[path = "../benches/hebbian/floor.rs"]
+#[path = "../benches/hebbian/steps/floor.rs"]
 mod floor;
 #[path = "../benches/hebbian/timing.rs"]
 mod timing;

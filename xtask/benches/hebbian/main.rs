@@ -1,63 +1,103 @@
 //! Rates, times and memory of one run of the project on this machine:
 //! `cargo xtask bench`.
 
-mod floor;
-mod forms;
 mod input;
 mod machine;
+mod peers;
 mod report;
+mod steps;
 mod timing;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use hebbian::network::{Head, Model, Network, NetworkSpec};
-use hebbian::ops::Workspace;
-use hebbian::rules::{self, Projection};
-use hebbian::train::{FinetuneConfig, Trainer, for_each_features};
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use hebbian::network::NetworkSpec;
 
-use forms::Form;
 use input::Input;
 use machine::{GemmRates, Machine};
-use report::{Report, Row};
-use timing::Timing;
+use peers::Python;
+use report::{Report, Section};
+use steps::{Form, Subject, Work};
 
 const NETWORK: &str = "cifar-6";
-const RULES: [&str; 2] = ["soft-wta", "hpca"];
-const CLASSES: usize = 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench                              steps at batch 64, against their floors
+  cargo xtask bench steps peers --batch 64,256   the same beside PyTorch
+  cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
+  cargo xtask bench scaling --runs 3 --out /tmp/trial
+
+Peers run in Python. Without --python, what benches/peers/requirements.txt lists is installed
+from PyPI into target/peers once: a download of about a gigabyte.";
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Forward pass, Hebbian steps in all forms, supervised step, extraction
+    Steps,
+    /// PyTorch's forward pass and steps, and ours over them (takes steps too)
+    Peers,
+}
 
 /// Measures rates, times and memory on an optimised build
 #[derive(Parser)]
-#[command(bin_name = "cargo xtask bench")]
+#[command(bin_name = "cargo xtask bench", after_help = EXAMPLES)]
 struct Options {
+    /// What to measure
+    #[arg(value_enum, default_value = "steps")]
+    groups: Vec<Group>,
     /// Images a step; several may be given, with commas
     #[arg(long, value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u16).range(2..))]
     batch: Vec<u16>,
     /// Runs of each row, after one to warm up
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(5..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Images whose features are extracted
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(128..))]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
+    /// Python that has the packages of benches/peers/requirements.txt
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
     /// Folder for the results instead of benches/runs/<date>-<machine>
-    #[arg(long)]
+    #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Measure this one thing on `inputs` and write what it took
+    #[arg(long, hide = true, requires_all = ["form", "inputs"])]
+    row: Option<Work>,
+    #[arg(long, hide = true)]
+    form: Option<Form>,
+    #[arg(long, hide = true)]
+    inputs: Option<PathBuf>,
     /// Cargo adds it
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    let done = match (options.row, options.form, &options.inputs) {
+        (Some(work), Some(form), Some(inputs)) => row(&options, work, form, inputs),
+        _ => run(&options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// One row, for the process that asked for it.
+fn row(options: &Options, work: Work, form: Form, inputs: &Path) -> Result<()> {
+    let subject = Subject::read(inputs)?;
+    let timing = work.measure(form, subject, options.images.into(), options.runs.into())?;
+    println!("{}", serde_json::to_string(&timing)?);
+    Ok(())
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -69,14 +109,17 @@ fn run(options: &Options) -> Result<()> {
         .out
         .clone()
         .unwrap_or_else(|| root.join("benches/runs").join(format!("{date}-{}", machine.slug())));
+    let has = |group| options.groups.contains(&group);
+    let python = has(Group::Peers).then(|| Python::open(root, options.python.as_deref()));
+    let python = python.transpose()?;
 
     eprintln!("matrix products");
     let before = GemmRates::measure()?;
-    let largest_batch = options.batch.iter().copied().max().unwrap_or_default();
-    let input = Input::open(root, options.images.max(largest_batch).into())?;
-    let mut bench = Bench::new(input, options)?;
-    let largest_difference = bench.steps(&options.batch)?;
-    bench.extraction(options.images.into())?;
+    let bench = Bench::new(root, options)?;
+    let mut sections: Vec<Box<dyn Section>> = Vec::new();
+    if has(Group::Steps) || has(Group::Peers) {
+        sections.push(Box::new(steps::measure(&bench)?));
+    }
     eprintln!("matrix products again");
     let after = GemmRates::measure()?;
 
@@ -89,9 +132,8 @@ fn run(options: &Options) -> Result<()> {
         gemm_macs_per_second: before.best(after),
         network: NETWORK.into(),
         input: bench.input.name.into(),
-        largest_difference,
-        memory_by_row: timing::reset_peak(),
-        rows: bench.rows,
+        runs: bench.runs,
+        sections,
     };
     print!("{}", report.page());
     report.write(&folder)?;
@@ -99,100 +141,46 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What all groups measure on.
 struct Bench {
+    /// Real images.
     input: Input,
-    spec: NetworkSpec,
+    /// Images a step; at least one size.
+    batches: Vec<usize>,
+    /// Runs of each row.
     runs: usize,
-    rows: Vec<Row>,
+    /// Images whose features are extracted.
+    images: usize,
+    /// Files handed to other processes.
+    scratch: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new(input: Input, options: &Options) -> Result<Self> {
-        let spec = NetworkSpec::find(NETWORK)?;
-        Ok(Self { input, spec, runs: options.runs.into(), rows: Vec::new() })
+    fn new(root: &Path, options: &Options) -> Result<Self> {
+        let batches: Vec<usize> = options.batch.iter().map(|&batch| batch.into()).collect();
+        let images = usize::from(options.images);
+        let most = batches.iter().copied().fold(images, usize::max);
+        let input = Input::open(root, most)?;
+        let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        Ok(Self { input, batches, runs: options.runs.into(), images, scratch })
     }
 
-    fn row(
-        &mut self,
-        (what, form): (&str, Option<Form>),
-        images: usize,
-        floor_macs: u64,
-        body: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        eprintln!("{what} {} {images}", form.map_or_else(String::new, |form| form.to_string()));
-        let timing = Timing::of(self.runs, body)?;
-        self.rows.push(Row { what: what.to_owned(), form, images, floor_macs, timing });
-        Ok(())
+    /// The network measured.
+    fn spec(&self) -> Result<NetworkSpec> {
+        Ok(NetworkSpec::find(NETWORK)?)
     }
 
-    /// Forward passes, Hebbian steps in all forms and supervised steps.
-    /// Returns the largest relative difference of two forms.
-    fn steps(&mut self, batches: &[u16]) -> Result<f64> {
-        let layers = self.spec.geometries()?;
-        let mut worst = 0.0f64;
-        for (index, &batch) in batches.iter().enumerate() {
-            let batch = usize::from(batch);
-            let (x, labels) = self.input.batch(batch)?;
-            ensure!(labels.len() == batch, "only {} of {batch} images can be read", labels.len());
-            let network = Network::new(self.spec.clone(), Projection::Plain, 0)?;
-            let mut workspace = Workspace::default();
-            self.row(("forward", None), batch, floor::forward(&layers, batch), || {
-                network.features(network.depth(), &x, &mut workspace);
-                Ok(())
-            })?;
-            for name in RULES {
-                let rule = rules::build(name, toml::Table::new())?;
-                let rule = rule.as_ref();
-                let lr = rules::info(name)?.learning_rate as f32;
-                let network = Network::new(self.spec.clone(), rule.projection(), 0)?;
-                eprintln!("{name}: do its forms agree on {batch} images?");
-                worst = worst.max(forms::compare(rule, network.clone(), &x)?);
-                let what = format!("{name} step");
-                for form in [Form::Naive, Form::Published, Form::Engine] {
-                    // One image at any batch size: its time is in proportion.
-                    let images = if form == Form::Naive { 1 } else { batch };
-                    if form == Form::Naive && index > 0 {
-                        continue;
-                    }
-                    let x = &x[..images * layers[0].input_len()];
-                    let mut network = network.clone();
-                    let mut workspace = Workspace::default();
-                    let floor = floor::hebbian(&layers, images, rule.reconstruction());
-                    self.row((&what, Some(form)), images, floor, || {
-                        forms::step(form, rule, lr, &mut network, x, &mut workspace);
-                        Ok(())
-                    })?;
-                }
-            }
-            let mut network = network;
-            let mut head = Head::new(network.feature_len(network.depth()), CLASSES, 0);
-            let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
-            let floor = floor::supervised(&layers, batch, CLASSES);
-            self.row(("supervised step", None), batch, floor, || {
-                let found = trainer.gradients(&mut network, &head, &x, &labels, &[], false);
-                trainer.step(&mut network, &mut head, &found.by_parameter, config.lr, &config);
-                Ok(())
-            })?;
+    /// Network and images of a batch.
+    fn subject(&self, batch: usize) -> Result<Subject> {
+        Subject::read(&self.inputs(batch)?)
+    }
+
+    /// The file of [`Bench::subject`], written when first asked for.
+    fn inputs(&self, batch: usize) -> Result<PathBuf> {
+        let path = self.scratch.path().join(format!("inputs-{batch}.safetensors"));
+        if !path.exists() {
+            Subject::new(&self.input, batch)?.write(&path)?;
         }
-        Ok(worst)
-    }
-
-    /// Features of `count` images, decoding included.
-    fn extraction(&mut self, count: usize) -> Result<()> {
-        let floor = floor::forward(&self.spec.geometries()?, count);
-        let rule = rules::build(RULES[1], toml::Table::new())?;
-        let preprocess = self.input.preprocess.clone();
-        let model = Model::new(self.spec.clone(), rule.as_ref(), preprocess, 0)?;
-        let images = self.input.images.subset(&(0..count).collect::<Vec<_>>());
-        let depth = model.network.depth();
-        self.row(("extraction from files", None), images.len(), floor, || {
-            let mut seen = 0;
-            for_each_features(&model, depth, &images, "extraction", &mut |_| {}, |rows, _| {
-                seen += rows.len();
-                Ok(())
-            })?;
-            ensure!(seen == images.len(), "only {seen} of {} images can be read", images.len());
-            Ok(())
-        })
+        Ok(path)
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use hebbian::network::{Block, Network};
 use hebbian::ops::{Workspace, block_forward};
 use hebbian::rules::Rule;
@@ -14,7 +15,7 @@ use serde::Serialize;
 const TOLERANCE: f64 = 1e-4;
 
 /// A form of the update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Form {
     /// Sample by sample, on one thread.
@@ -120,7 +121,7 @@ pub(crate) fn compare(rule: &dyn Rule, mut network: Network, x: &[f32]) -> Resul
 }
 
 /// Largest difference over the largest entry; NaN if any entry is.
-fn difference(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn difference(a: &[f32], b: &[f32]) -> f64 {
     let mut largest = (0.0f64, f64::MIN_POSITIVE);
     for (&a, &b) in a.iter().zip(b) {
         let apart = f64::from(a - b).abs();

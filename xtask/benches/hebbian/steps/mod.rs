@@ -1,0 +1,83 @@
+//! Forward passes, steps of both kinds and extraction, against their floors.
+
+mod floor;
+mod forms;
+mod rows;
+mod subject;
+mod work;
+
+use anyhow::{Result, ensure};
+use hebbian::network::Model;
+use hebbian::train::for_each_features;
+
+use crate::Bench;
+use crate::timing::Timing;
+pub(crate) use forms::{Form, difference, step};
+pub(crate) use rows::{Row, Steps};
+pub(crate) use subject::{CLASSES, Subject};
+pub(crate) use work::{Work, rule};
+
+/// Rules whose steps are measured.
+pub(crate) const RULES: [&str; 2] = ["soft-wta", "hpca"];
+
+/// Measures all rows at every batch size, after comparing the forms.
+///
+/// # Errors
+/// If the forms of a rule do not agree, or images can't be read.
+pub(crate) fn measure(bench: &Bench) -> Result<Steps> {
+    let mut steps = Steps::default();
+    for (index, &batch) in bench.batches.iter().enumerate() {
+        let subject = bench.subject(batch)?;
+        steps.add(bench, Work::Forward, Form::Engine, batch)?;
+        for name in RULES {
+            let rule = rule(name)?;
+            eprintln!("{name}: do its forms agree on {batch} images?");
+            let network = subject.projecting(rule.projection());
+            let apart = forms::compare(rule.as_ref(), network, &subject.x)?;
+            steps.largest_difference = steps.largest_difference.max(apart);
+            // One image at any batch size: its time is in proportion.
+            if index == 0 {
+                steps.add(bench, Work::Hebbian(name), Form::Naive, 1)?;
+            }
+            steps.add(bench, Work::Hebbian(name), Form::Published, batch)?;
+            steps.add(bench, Work::Hebbian(name), Form::Engine, batch)?;
+        }
+        steps.add(bench, Work::Supervised, Form::Engine, batch)?;
+    }
+    steps.rows.push(extraction(bench)?);
+    Ok(steps)
+}
+
+impl Steps {
+    fn add(&mut self, bench: &Bench, work: Work, form: Form, images: usize) -> Result<()> {
+        eprintln!("{work}, {form}, {images}");
+        let inputs = bench.inputs(images.max(bench.batches[0]))?;
+        let timing = work.measure_apart(form, &inputs, images, bench.runs)?;
+        let form = matches!(work, Work::Hebbian(_)).then_some(form);
+        let (what, floor_macs) = (work.to_string(), work.floor(images)?);
+        self.rows.push(Row { what, form, images, floor_macs, timing });
+        Ok(())
+    }
+}
+
+/// Features of images from their files, decoding included.
+fn extraction(bench: &Bench) -> Result<Row> {
+    eprintln!("extraction from files");
+    let rule = rule(RULES[1])?;
+    let preprocess = bench.input.preprocess.clone();
+    let model = Model::new(bench.spec()?, rule.as_ref(), preprocess, 0)?;
+    let images = bench.input.images.subset(&(0..bench.images).collect::<Vec<_>>());
+    let depth = model.network.depth();
+    let timing = Timing::of(bench.runs, || {
+        let mut seen = 0;
+        for_each_features(&model, depth, &images, "extraction", &mut |_| {}, |rows, _| {
+            seen += rows.len();
+            Ok(())
+        })?;
+        ensure!(seen == images.len(), "only {seen} of {} images can be read", images.len());
+        Ok::<_, anyhow::Error>(())
+    })?;
+    let floor_macs = Work::Forward.floor(images.len())?;
+    let what = "extraction from files".to_owned();
+    Ok(Row { what, form: None, images: images.len(), floor_macs, timing })
+}

@@ -1,0 +1,130 @@
+//! What a row runs, and in which form.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+use hebbian::network::NetworkSpec;
+use hebbian::ops::Workspace;
+use hebbian::rules::{self, Rule};
+use hebbian::train::{FinetuneConfig, Trainer};
+
+use super::forms::{self, Form};
+use super::{CLASSES, RULES, Subject, floor};
+use crate::NETWORK;
+use crate::peers::json_lines;
+use crate::timing::Timing;
+
+/// What is done with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Features with the running statistics.
+    Forward,
+    /// A pre-training step by a rule of [`RULES`].
+    Hebbian(&'static str),
+    /// Loss, gradients and an optimiser's step.
+    Supervised,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward => f.write_str("forward"),
+            Self::Hebbian(rule) => write!(f, "{rule} step"),
+            Self::Supervised => f.write_str("supervised step"),
+        }
+    }
+}
+
+impl FromStr for Work {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let all = RULES.map(Self::Hebbian).into_iter().chain([Self::Forward, Self::Supervised]);
+        let mut named = all.filter(|work| work.to_string() == name);
+        named.next().with_context(|| format!("'{name}' is nothing to measure"))
+    }
+}
+
+/// The rule of that name with its published parameters.
+pub(crate) fn rule(name: &str) -> Result<Box<dyn Rule>> {
+    Ok(rules::build(name, toml::Table::new())?)
+}
+
+impl Work {
+    /// The fewest multiply-accumulates for so many images.
+    pub(crate) fn floor(self, images: usize) -> Result<u64> {
+        let layers = NetworkSpec::find(NETWORK)?.geometries()?;
+        Ok(match self {
+            Self::Forward => floor::forward(&layers, images),
+            Self::Hebbian(name) => floor::hebbian(&layers, images, rule(name)?.reconstruction()),
+            Self::Supervised => floor::supervised(&layers, images, CLASSES),
+        })
+    }
+
+    /// Measures it on the first `images` images.
+    pub(crate) fn measure(
+        self,
+        form: Form,
+        subject: Subject,
+        images: usize,
+        runs: usize,
+    ) -> Result<Timing> {
+        ensure!(images <= subject.labels.len(), "there are {} images", subject.labels.len());
+        let x = subject.first(images);
+        let mut workspace = Workspace::default();
+        match self {
+            Self::Forward => {
+                let network = &subject.network;
+                Timing::of(runs, || {
+                    network.features(network.depth(), x, &mut workspace);
+                    Ok(())
+                })
+            }
+            Self::Hebbian(name) => {
+                let rule = rule(name)?;
+                let lr = rules::info(name)?.learning_rate as f32;
+                let mut network = subject.projecting(rule.projection());
+                Timing::of(runs, || {
+                    forms::step(form, rule.as_ref(), lr, &mut network, x, &mut workspace);
+                    Ok(())
+                })
+            }
+            Self::Supervised => {
+                let (mut network, mut head) = (subject.network.clone(), subject.head.clone());
+                let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
+                let labels = &subject.labels[..images];
+                Timing::of(runs, || {
+                    let found = trainer.gradients(&mut network, &head, x, labels, &[], false);
+                    let gradients = &found.by_parameter;
+                    trainer.step(&mut network, &mut head, gradients, config.lr, &config);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    /// As [`Work::measure`], in a process of its own, so that no row inherits
+    /// the memory of another; `inputs` is a file of [`Subject::write`].
+    pub(super) fn measure_apart(
+        self,
+        form: Form,
+        inputs: &Path,
+        images: usize,
+        runs: usize,
+    ) -> Result<Timing> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--row", &self.to_string(), "--form", &form.to_string()]);
+        command.arg("--inputs").arg(inputs);
+        command.args(["--images", &images.to_string(), "--runs", &runs.to_string()]);
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "measuring {self} failed; see above");
+        let mut timings = json_lines(&self.to_string(), &output.stdout)?;
+        match (timings.pop(), timings.is_empty()) {
+            (Some(timing), true) => Ok(timing),
+            _ => bail!("measuring {self} gave no single result"),
+        }
+    }
+}
