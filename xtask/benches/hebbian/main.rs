@@ -2,11 +2,14 @@
 //! `cargo xtask bench`.
 
 mod input;
+mod loader;
 mod machine;
 mod peers;
 mod report;
+mod scaling;
 mod steps;
 mod timing;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +21,7 @@ use hebbian::network::NetworkSpec;
 
 use input::Input;
 use machine::{GemmRates, Machine};
-use peers::Python;
+use peers::{Python, pytorch};
 use report::{Report, Section};
 use steps::{Form, Subject, Work};
 
@@ -41,6 +44,19 @@ enum Group {
     Steps,
     /// PyTorch's forward pass and steps, and ours over them (takes steps too)
     Peers,
+    /// JPEG files to batches, ours over PyTorch's DataLoader with PIL
+    Loader,
+    /// How long pre-training from files waits for its batches
+    Waiting,
+    /// Hebbian steps over threads and batches; orders of products over channels
+    Scaling,
+}
+
+impl Group {
+    /// Whether it compares with something that runs in Python.
+    fn has_peer(self) -> bool {
+        matches!(self, Self::Peers | Self::Loader)
+    }
 }
 
 /// Measures rates, times and memory on an optimised build
@@ -110,15 +126,30 @@ fn run(options: &Options) -> Result<()> {
         .clone()
         .unwrap_or_else(|| root.join("benches/runs").join(format!("{date}-{}", machine.slug())));
     let has = |group| options.groups.contains(&group);
-    let python = has(Group::Peers).then(|| Python::open(root, options.python.as_deref()));
-    let python = python.transpose()?;
+    let wants_python = options.groups.iter().any(|group| group.has_peer());
+    let python = wants_python.then(|| Python::open(root, options.python.as_deref())).transpose()?;
 
     eprintln!("matrix products");
     let before = GemmRates::measure()?;
     let bench = Bench::new(root, options)?;
     let mut sections: Vec<Box<dyn Section>> = Vec::new();
     if has(Group::Steps) || has(Group::Peers) {
-        sections.push(Box::new(steps::measure(&bench)?));
+        let steps = steps::measure(&bench)?;
+        let peers = python.as_ref().filter(|_| has(Group::Peers));
+        let peers = peers.map(|python| pytorch::measure(&bench, python, &steps)).transpose()?;
+        sections.push(Box::new(steps));
+        if let Some(peers) = peers {
+            sections.push(Box::new(peers));
+        }
+    }
+    if let Some(python) = python.as_ref().filter(|_| has(Group::Loader)) {
+        sections.push(Box::new(loader::measure(&bench, python, root)?));
+    }
+    if has(Group::Waiting) {
+        sections.push(Box::new(waiting::measure(&bench)?));
+    }
+    if has(Group::Scaling) {
+        sections.push(Box::new(scaling::measure(&bench)?));
     }
     eprintln!("matrix products again");
     let after = GemmRates::measure()?;
@@ -159,7 +190,7 @@ impl Bench {
     fn new(root: &Path, options: &Options) -> Result<Self> {
         let batches: Vec<usize> = options.batch.iter().map(|&batch| batch.into()).collect();
         let images = usize::from(options.images);
-        let most = batches.iter().copied().fold(images, usize::max);
+        let most = batches.iter().copied().chain(scaling::BATCHES).fold(images, usize::max);
         let input = Input::open(root, most)?;
         let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         Ok(Self { input, batches, runs: options.runs.into(), images, scratch })

@@ -3,15 +3,31 @@
 //! A peer is a script in `benches/peers`: arguments in, one JSON object a line
 //! out, talk to standard error.
 
+mod expected;
+pub(crate) mod pytorch;
+
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::timing::Timing;
 
 const SCRIPTS: &str = "benches/peers";
 const REQUIREMENTS: &str = "requirements.txt";
+
+/// What a script writes of something it measured.
+#[derive(Deserialize)]
+pub(crate) struct Answer {
+    /// Of its packages, by name.
+    pub(crate) versions: BTreeMap<String, String>,
+    /// What it took.
+    pub(crate) timing: Timing,
+}
 
 /// A Python with the packages that the peers need.
 pub(crate) struct Python {
@@ -54,6 +70,9 @@ impl Python {
         for pool in ["OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
             command.env(pool, &threads);
         }
+        // What torch.compile has compiled stays in the build folder.
+        let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torchinductor");
+        command.env("TORCHINDUCTOR_CACHE_DIR", compiled);
         let command = command.stdin(Stdio::null()).stderr(Stdio::inherit());
         let output = command.output().with_context(|| format!("{script} can't be started"))?;
         if !output.status.success() {

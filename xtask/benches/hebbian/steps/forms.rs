@@ -12,7 +12,7 @@ use hebbian::update::{UpdateSums, hebbian_step, naive_update, published_update, 
 use serde::Serialize;
 
 /// Largest difference of two forms, relative to the largest entry.
-const TOLERANCE: f64 = 1e-4;
+pub(crate) const TOLERANCE: f64 = 1e-4;
 
 /// A form of the update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

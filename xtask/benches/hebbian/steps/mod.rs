@@ -12,7 +12,7 @@ use hebbian::train::for_each_features;
 
 use crate::Bench;
 use crate::timing::Timing;
-pub(crate) use forms::{Form, difference, step};
+pub(crate) use forms::{Form, TOLERANCE, difference, step};
 pub(crate) use rows::{Row, Steps};
 pub(crate) use subject::{CLASSES, Subject};
 pub(crate) use work::{Work, rule};
