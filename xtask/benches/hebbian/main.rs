@@ -14,10 +14,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use hebbian::engine::{Device, Trainer};
 use hebbian::network::{Head, Model, Network, NetworkSpec};
 use hebbian::ops::Workspace;
 use hebbian::rules::{self, Projection};
-use hebbian::train::{FinetuneConfig, Trainer, for_each_features};
+use hebbian::train::{FinetuneConfig, for_each_features};
 
 use forms::Form;
 use input::Input;
@@ -169,8 +170,8 @@ impl Bench {
             let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
             let floor = floor::supervised(&layers, batch, CLASSES);
             self.row(("supervised step", None), batch, floor, || {
-                let found = trainer.gradients(&mut network, &head, &x, &labels, &[], false);
-                trainer.step(&mut network, &mut head, &found.by_parameter, config.lr, &config);
+                trainer.gradients(&mut network, &head, &x, &labels, &[], false);
+                trainer.step(&mut network, &mut head, &config.sgd(config.lr));
                 Ok(())
             })?;
         }
@@ -187,10 +188,18 @@ impl Bench {
         let depth = model.network.depth();
         self.row(("extraction from files", None), images.len(), floor, || {
             let mut seen = 0;
-            for_each_features(&model, depth, &images, "extraction", &mut |_| {}, |rows, _| {
-                seen += rows.len();
-                Ok(())
-            })?;
+            for_each_features(
+                &model,
+                depth,
+                &images,
+                &Device::Cpu,
+                "extraction",
+                &mut |_| {},
+                |rows, _| {
+                    seen += rows.len();
+                    Ok(())
+                },
+            )?;
             ensure!(seen == images.len(), "only {seen} of {} images can be read", images.len());
             Ok(())
         })

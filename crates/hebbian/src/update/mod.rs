@@ -11,11 +11,13 @@ mod batch;
 mod order;
 mod reference;
 mod step;
+mod target;
 
+pub(crate) use batch::Scratch;
 pub use order::{Order, choose_order};
-pub use reference::{naive_update, published_update, unfold};
-pub use step::hebbian_step;
+pub use reference::{naive_update, published_update, unfold, update_in_order};
 pub(crate) use step::reciprocals;
+pub use step::{hebbian_step, hebbian_step_applied};
 
 use rayon::prelude::*;
 
