@@ -115,7 +115,7 @@ pub struct Common {
     /// Write machine-readable JSON to standard output.
     #[arg(long)]
     pub json: bool,
-    /// Where to compute; this build has the CPU.
+    /// Where to compute: cpu.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
     /// Keep decoded images in this folder, so that later runs need not decode.
@@ -462,6 +462,9 @@ pub struct ExperimentArgs {
     /// Folder for runs; a run that was stopped goes on.
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
+    /// Where to compute: cpu.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
     /// Also write the results (JSON lines) here.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,

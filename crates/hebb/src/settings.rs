@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use hebbian::error::Error;
-use hebbian::network::{NetworkSpec, RuleRecord};
+use hebbian::network::{NetworkSpec, RuleRecord, toml_problem};
 use hebbian::rules::{self, Rule};
 use hebbian::train::{FinetuneConfig, PretrainConfig};
 use hebbian_data::Whitening;
@@ -90,11 +90,8 @@ impl Settings {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
-        toml::from_str(text).map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            Error::config(path.display().to_string(), format!("line {line}: {}", e.message()))
-                .into()
-        })
+        toml::from_str(text)
+            .map_err(|e| Error::config(path.display().to_string(), toml_problem(&e, text)).into())
     }
 
     /// The rule, with checked parameters.

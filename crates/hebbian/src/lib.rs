@@ -3,9 +3,11 @@
 //! - [`rules`]: what a rule is, one file each;
 //! - [`update`]: from a rule's gate to the weight update;
 //! - [`ops`]: layer operations on the CPU;
+//! - [`engine`]: where a network's arithmetic runs, one form for each kind of device;
 //! - [`network`]: network files, layers, models on disk;
 //! - [`train`]: pre-training, fine-tuning, probes.
 
+pub mod engine;
 pub mod error;
 pub mod linalg;
 pub mod network;

@@ -1,8 +1,11 @@
 //! Every form of a rule computes the same update, on random shapes.
 
 use hebbian::ops::{Geometry, Workspace, block_forward};
-use hebbian::rules::{self, Projection, Samples};
-use hebbian::update::{UpdateSums, hebbian_step, naive_update, published_update, unfold};
+use hebbian::rules::{self, Projection, Projections, Rule, Samples};
+use hebbian::update::{
+    Order, UpdateSums, hebbian_step, hebbian_step_applied, naive_update, published_update, unfold,
+    update_in_order,
+};
 use proptest::prelude::*;
 
 /// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
@@ -35,6 +38,21 @@ fn close(got: &[f32], want: &[f64]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Gates of all patches, in the rule's own words.
+fn gates(rule: &dyn Rule, d: usize, patches: &[f32], w: &[f32]) -> Vec<f32> {
+    let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let norms = |x: &[f32]| x.chunks(d).map(|x| inner(x, x).sqrt()).collect::<Vec<_>>();
+    let u: Vec<f32> = patches
+        .chunks(d)
+        .flat_map(|x| w.chunks(d).map(|w| inner(x, w)).collect::<Vec<_>>())
+        .collect();
+    let (patch_norm, weight_norm) = (norms(patches), norms(w));
+    let projections = Projections { u: &u, patch_norm: &patch_norm, weight_norm: &weight_norm };
+    let mut gates = vec![0.0; u.len()];
+    rule.gate(&projections, &mut gates, &mut vec![0.0; weight_norm.len()]);
+    gates
+}
+
 fn double(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
@@ -57,6 +75,23 @@ proptest! {
             let mut workspace = Workspace::default();
             let sums = hebbian_step(rule.as_ref(), &g, batch, &x, &w, &mut workspace, &mut out);
             close(&sums.delta(), &want)?;
+
+            // Applied at once, the same bits.
+            let (mut once, mut later) = (w.clone(), w.clone());
+            sums.apply(0.1, &mut later);
+            let step = hebbian_step_applied;
+            step(rule.as_ref(), &g, batch, &x, &mut once, 0.1, &mut workspace, &mut out);
+            prop_assert!(once == later, "{name} applied at once");
+
+            // Every order of the products, on the gates of the published form.
+            for block in [1, 3, 32, 64] {
+                let gates = gates(rule.as_ref(), d, &patches, &w);
+                let order = (rule.reconstruction(), Order::Deflation { block });
+                let rows = vec![1.0; g.filters];
+                let gram = update_in_order((rule.reconstruction(), Order::Gram), d, (&patches, &gates), &w, rows.clone());
+                let deflated = update_in_order(order, d, (&patches, &gates), &w, rows);
+                close(&deflated.numerators, &double(&gram.numerators))?;
+            }
 
             // The step's output is the forward pass's, to the bit.
             let norms: Vec<f32> = w.chunks_exact(d).map(|w| w.iter().map(|w| w * w).sum::<f32>().sqrt()).collect();

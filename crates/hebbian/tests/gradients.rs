@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use hebbian::engine::Trainer;
 use hebbian::network::{Head, Network, NetworkSpec, Tensors};
 use hebbian::rules::Projection;
-use hebbian::train::{FinetuneConfig, Trainer};
+use hebbian::train::FinetuneConfig;
 
 const NETWORK: &str = r#"
 name = "small"
@@ -60,7 +61,7 @@ fn gradients_and_step_equal_pytorch() {
             close(&format!("{name} {key}"), gradient, &get(&format!("d_{key}")));
         }
         let config = FinetuneConfig::default();
-        trainer.step(&mut network, &mut head, &found.by_parameter, 0.1, &config);
+        trainer.step(&mut network, &mut head, &config.sgd(0.1));
         for (index, block) in network.blocks.iter().enumerate() {
             let layer = format!("L{}", index + 1);
             close("stepped weight", &block.weights, &get(&format!("stepped_{layer}.weight")));

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use hebbian::linalg::{Mat, MatMut, gemm};
 use hebbian::rules::Reconstruction;
-use hebbian::update::{Order, choose_order, prefix_numerators};
+use hebbian::update::{Order, choose_order, update_in_order};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -102,7 +102,10 @@ fn order(runs: usize, n: usize, c: usize, d: usize) -> Result<OrderRow> {
     gemm(&mut MatMut::new(&mut gates, n, c), 0.0, 1.0, x, w.t());
     gates.iter_mut().for_each(|a| *a = a.max(0.0));
 
-    let run = |order| prefix_numerators(order, d, &mut patches.clone(), &gates, &weights);
+    let run = |order| {
+        let (order, given) = ((Reconstruction::Prefix, order), (&patches[..], &gates[..]));
+        update_in_order(order, d, given, &weights, vec![n as f32; c]).numerators
+    };
     let want = run(Order::Gram);
     let measure = |order| -> Result<Timing> {
         let apart = difference(&run(order), &want);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use hebbian::ops::Workspace;
+use hebbian::engine::{Device, HebbianStep};
 use hebbian::rules;
 use hebbian_data::batches;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Bench;
 use crate::machine::GemmRates;
 use crate::report::{Section, Table};
-use crate::steps::{Form, RULES, rule, step};
+use crate::steps::{RULES, rule};
 
 /// Steps of pre-training.
 const STEPS: usize = 48;
@@ -51,11 +51,12 @@ pub(crate) fn measure(bench: &Bench) -> Result<Waiting> {
 fn pretrain(bench: &Bench, name: &'static str) -> Result<Row> {
     eprintln!("{name}: {STEPS} steps from files");
     let rule = rule(name)?;
-    let lr = rules::info(name)?.learning_rate as f32;
     let mut network = bench.subject(BATCH)?.projecting(rule.projection());
+    let depth = network.depth();
+    let rates = vec![rules::info(name)?.learning_rate; depth];
+    let mut engine = Device::Cpu.engine();
     let (images, preprocess) = (&bench.input.images, &bench.input.preprocess);
     let order = (0..STEPS * BATCH).map(|i| i % images.len()).collect();
-    let mut workspace = Workspace::default();
     let mut x = Vec::new();
     let mut row = Row {
         rule: name,
@@ -79,7 +80,9 @@ fn pretrain(bench: &Bench, name: &'static str) -> Result<Row> {
         let decoded = Instant::now();
         preprocess.apply(&batch, &mut x)?;
         row.seconds_preprocessing += decoded.elapsed().as_secs_f64();
-        step(Form::Engine, rule.as_ref(), lr, &mut network, &x, &mut workspace);
+        let rule = rule.as_ref();
+        let step = HebbianStep { rule, x: &x, learning: 0..depth, rates: &rates, measure: false };
+        engine.hebbian_step(&mut network, &step)?;
         row.steps += 1;
         row.images += batch.rows.len();
     }

@@ -1,6 +1,7 @@
 //! `hebb eval`
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::network::Model;
 use hebbian::train::{accuracy, for_each_features, score};
 use hebbian_data::{Dataset, Images};
@@ -8,7 +9,7 @@ use hebbian_search::metrics::{EvaluateOptions, RetrievalReport, evaluate};
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter};
 use serde::Serialize;
 
-use super::shared::{cached, check_device, labels_in, load_model, open, print_json};
+use super::shared::{cached, labels_in, load_model, open, print_json};
 use crate::cli::EvalArgs;
 use crate::ui::{Progress, percent, print_table, say};
 
@@ -30,7 +31,7 @@ struct Classification {
 
 /// Measures a model.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let model = load_model(&args.model)?;
     let data = open(&args.data)?;
     let mut progress = Progress::default();
@@ -42,7 +43,8 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let mut report = Report::default();
     if model.head.is_some() {
         let truth = labels_in(&data, &model.classes);
-        let found = score(&model, &images, "classifying", &mut |event| progress.on(event))?;
+        let found =
+            score(&model, &images, &device, "classifying", &mut |event| progress.on(event))?;
         report.classification = Some(Classification {
             images: found.rows.iter().filter(|&&row| truth[row].is_some()).count(),
             skipped: found.skipped.len(),
@@ -63,7 +65,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         let exclude_self = args.exclude_self;
         let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self };
         report.retrieval =
-            Some(retrieval(&model, &gallery, &data, &images, &options, &mut progress)?);
+            Some(retrieval(&model, &gallery, &data, &images, &options, &device, &mut progress)?);
     }
     if args.common.json {
         return print_json(&report);
@@ -95,6 +97,7 @@ pub fn retrieval(
     data: &Dataset,
     images: &Images,
     options: &EvaluateOptions,
+    device: &Device,
     progress: &mut Progress,
 ) -> Result<RetrievalReport> {
     let depth = model.network.depth_of(&gallery.info().layer)?;
@@ -103,7 +106,7 @@ pub fn retrieval(
         GalleryInfo::new(gallery.info().dim, model.fingerprint()?, "queries", format!("L{depth}"));
     let mut writer = GalleryWriter::create(beside.path().join("queries"), info, false)?;
     let mut rows = Vec::new();
-    for_each_features(model, depth, images, "queries", &mut |e| progress.on(e), |r, f| {
+    for_each_features(model, depth, images, device, "queries", &mut |e| progress.on(e), |r, f| {
         rows.extend(r.to_vec());
         let items = super::index::items(data, r);
         writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))

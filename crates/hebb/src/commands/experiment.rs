@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::error::Error;
-use hebbian::network::{Model, write_atomically};
+use hebbian::network::{Model, toml_problem, write_atomically};
 use hebbian::train::{RunFolder, accuracy, finetune, pretrain, score};
 use hebbian_data::{Amount, Dataset, OpenOptions, Preprocess, Size, SplitSpec, labelled_subset};
 use hebbian_search::Gallery;
@@ -108,12 +109,10 @@ struct Cell {
 
 /// Runs an experiment file; what its output folder holds already is kept.
 pub fn run(args: &ExperimentArgs) -> Result<()> {
+    let device = Device::open(&args.device)?;
     let text = fs_err::read_to_string(&args.file)?;
-    let experiment: Experiment = toml::from_str(&text).map_err(|e: toml::de::Error| {
-        let line = e.span().map_or(1, |s| text[..s.start].matches('\n').count() + 1);
-        let message = e.message().replace('\n', " ");
-        Error::config(args.file.display().to_string(), format!("line {line}: {message}"))
-    })?;
+    let experiment: Experiment = toml::from_str(&text)
+        .map_err(|e| Error::config(args.file.display().to_string(), toml_problem(&e, &text)))?;
     let settings = &experiment.settings;
     let spec = settings.network()?;
     let rule = settings.rule()?;
@@ -140,7 +139,7 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     let mut cells = done(&results, &args.out.join("experiment.toml"), &text)?;
     let mut progress = Progress::default();
     let train_set = data.subset(&split.train);
-    let base = pretrained(&experiment, &train_set, size, &args.out, &mut progress)?;
+    let base = pretrained(&experiment, &train_set, size, &args.out, &device, &mut progress)?;
     let labelled = select(&data, &chosen);
     let truth = labels_in(&test, data.classes());
     for layer in &experiment.layers {
@@ -157,15 +156,25 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
         let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
         let classes = data.classes();
         let config = &settings.finetune;
-        let (model, _) =
-            finetune(model, &labelled, None, classes, config, Some(&mut run), from, observer)?;
+        let (model, _) = finetune(
+            model,
+            &labelled,
+            None,
+            classes,
+            config,
+            &device,
+            Some(&mut run),
+            from,
+            observer,
+        )?;
         model.save(&run.model_path())?;
         let images = test.images();
-        let found = score(&model, &images, "test", &mut |event| progress.on(event))?;
+        let found = score(&model, &images, &device, "test", &mut |event| progress.on(event))?;
         let ranked = match &experiment.retrieval {
             Some(section) if section.layer == *layer => {
                 let folder = args.out.join("gallery");
-                let report = retrieval(&model, section, &train_set, &test, &folder, &mut progress)?;
+                let report =
+                    retrieval(&model, section, &train_set, &test, &folder, &device, &mut progress)?;
                 Some(serde_json::to_value(report)?)
             }
             _ => None,
@@ -234,6 +243,7 @@ fn pretrained(
     train: &Dataset,
     size: Size,
     out: &Path,
+    device: &Device,
     progress: &mut Progress,
 ) -> Result<Model> {
     let settings = &experiment.settings;
@@ -260,7 +270,7 @@ fn pretrained(
     let model = if experiment.pretrained {
         let config = &settings.pretrain;
         let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-        pretrain(model, rule.as_ref(), &images, config, Some(&mut run), from, observer)?.0
+        pretrain(model, rule.as_ref(), &images, config, device, Some(&mut run), from, observer)?.0
     } else {
         model
     };
@@ -275,14 +285,15 @@ fn retrieval(
     train: &Dataset,
     test: &Dataset,
     folder: &Path,
+    device: &Device,
     progress: &mut Progress,
 ) -> Result<RetrievalReport> {
     let depth = model.network.depth_of(&section.layer)?;
     let made = (model, String::new());
     let gallery: Gallery =
-        super::index::build(made, depth, train, &train.images(), folder, true, progress)?;
+        super::index::build(made, depth, train, &train.images(), folder, true, device, progress)?;
     let options = EvaluateOptions { ks: section.ks.clone(), truncate: None, exclude_self: false };
-    super::eval::retrieval(model, &gallery, test, &test.images(), &options, progress)
+    super::eval::retrieval(model, &gallery, test, &test.images(), &options, device, progress)
 }
 
 fn print(experiment: &Experiment, cells: &[Cell]) -> Result<()> {

@@ -1,19 +1,20 @@
 //! `hebb extract`
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::error::Error;
 use hebbian::train::for_each_features;
 use hebbian_search::{GalleryInfo, GalleryWriter, Item};
 use serde_json::json;
 
-use super::shared::{cached, check_device, csv_field, depth, load_model, open, print_json};
+use super::shared::{cached, csv_field, depth, load_model, open, print_json};
 use crate::cli::ExtractArgs;
 use crate::ui::{Progress, say};
 
 /// Writes features to a safetensors file, and the images' names and labels to
 /// a CSV beside it, row by row. Memory is bounded by the batch.
 pub fn run(args: &ExtractArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let names = args.out.with_extension("csv");
     for path in [&args.out, &names] {
         if path.exists() && !args.overwrite {
@@ -37,14 +38,22 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     );
     let mut writer = GalleryWriter::create(beside.path().join("features"), info, false)?;
     let mut table = String::from("path,label\n");
-    for_each_features(&model, depth, &images, "extracting", &mut |e| progress.on(e), |rows, f| {
-        let items = super::index::items(&data, rows);
-        for Item { id, label, .. } in &items {
-            let label = label.as_deref().map(csv_field).unwrap_or_default();
-            table += &format!("{},{label}\n", csv_field(id));
-        }
-        writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
-    })?;
+    for_each_features(
+        &model,
+        depth,
+        &images,
+        &device,
+        "extracting",
+        &mut |e| progress.on(e),
+        |rows, f| {
+            let items = super::index::items(&data, rows);
+            for Item { id, label, .. } in &items {
+                let label = label.as_deref().map(csv_field).unwrap_or_default();
+                table += &format!("{},{label}\n", csv_field(id));
+            }
+            writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
+        },
+    )?;
     writer.finish()?;
     fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
     hebbian::network::write_atomically(&names, table.as_bytes())?;

@@ -1,14 +1,14 @@
 //! `hebb finetune`
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::network::Model;
 use hebbian::train::{LabelledImages, Protocol, check_labels, finetune};
 use hebbian_data::{Dataset, Preprocess, Size};
 use serde_json::json;
 
 use super::shared::{
-    absolute, cached, check_device, depth, labelled, labels_in, load_model, open, open_run,
-    print_json,
+    absolute, cached, depth, labelled, labels_in, load_model, open, open_run, print_json,
 };
 use crate::cli::FinetuneArgs;
 use crate::settings::Settings;
@@ -16,7 +16,7 @@ use crate::ui::{Progress, say};
 
 /// Fine-tunes a network and a classifier.
 pub fn run(args: &FinetuneArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let settings = Settings::read(&args.settings, &[])?;
     settings.finetune.check()?;
     let data = open(&args.data)?;
@@ -69,6 +69,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         validation.as_ref(),
         &classes,
         &settings.finetune,
+        &device,
         Some(&mut run),
         from,
         &mut |event| progress.on(event),

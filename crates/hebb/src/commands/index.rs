@@ -3,26 +3,28 @@
 use std::path::Path;
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::network::Model;
 use hebbian::train::for_each_features;
 use hebbian_data::{Dataset, Images};
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item};
 use serde_json::json;
 
-use super::shared::{absolute, cached, check_device, depth, load_model, open, print_json};
+use super::shared::{absolute, cached, depth, load_model, open, print_json};
 use crate::cli::IndexArgs;
 use crate::ui::{Progress, say};
 
 /// Builds a gallery.
 pub fn run(args: &IndexArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let model = load_model(&args.model)?;
     let depth = depth(&model, args.layer.as_deref())?;
     let data = open(&args.data)?;
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
     let made = (&model, absolute(&args.model));
-    let gallery = build(made, depth, &data, &images, &args.out, args.overwrite, &mut progress)?;
+    let gallery =
+        build(made, depth, &data, &images, &args.out, args.overwrite, &device, &mut progress)?;
     if args.common.json {
         return print_json(&json!({
             "gallery": args.out,
@@ -37,6 +39,7 @@ pub fn run(args: &IndexArgs) -> Result<()> {
 }
 
 /// Streams the features of `images` (those of `data`) into a gallery.
+#[allow(clippy::too_many_arguments)]
 pub fn build(
     (model, model_path): (&Model, String),
     depth: usize,
@@ -44,15 +47,24 @@ pub fn build(
     images: &Images,
     out: &Path,
     overwrite: bool,
+    device: &Device,
     progress: &mut Progress,
 ) -> Result<Gallery> {
     let layer = format!("L{depth}");
     let dim = model.network.feature_len(depth);
     let info = GalleryInfo::new(dim, model.fingerprint()?, model_path, layer);
     let mut writer = GalleryWriter::create(out, info, overwrite)?;
-    for_each_features(model, depth, images, "indexing", &mut |e| progress.on(e), |rows, f| {
-        writer.push(&items(data, rows), &f).map_err(|e| hebbian::Error::Data(e.to_string()))
-    })?;
+    for_each_features(
+        model,
+        depth,
+        images,
+        device,
+        "indexing",
+        &mut |e| progress.on(e),
+        |rows, f| {
+            writer.push(&items(data, rows), &f).map_err(|e| hebbian::Error::Data(e.to_string()))
+        },
+    )?;
     Ok(writer.finish()?)
 }
 

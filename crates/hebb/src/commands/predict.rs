@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::network::softmax_rows;
 use hebbian::train::score;
 use hebbian_data::Dataset;
 use serde::Serialize;
 
-use super::shared::{cached, check_device, csv_field, load_model, print_json};
+use super::shared::{cached, csv_field, load_model, print_json};
 use crate::cli::PredictArgs;
 use crate::ui::Progress;
 
@@ -21,14 +22,15 @@ struct Prediction {
 
 /// Classifies images: CSV of path, label and probability, or JSON.
 pub fn run(args: &PredictArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let model = load_model(&args.model)?;
     let mut progress = Progress::default();
     let mut predictions = Vec::new();
     for path in &args.images {
         let data = Dataset::open(path)?;
         let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
-        let mut found = score(&model, &images, "classifying", &mut |event| progress.on(event))?;
+        let mut found =
+            score(&model, &images, &device, "classifying", &mut |event| progress.on(event))?;
         softmax_rows(&mut found.scores, found.classes);
         for (&row, scores) in found.rows.iter().zip(found.scores.chunks_exact(found.classes)) {
             let best =

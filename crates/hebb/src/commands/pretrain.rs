@@ -1,12 +1,13 @@
 //! `hebb pretrain`
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
 use hebbian::train::pretrain;
 use hebbian_data::{Preprocess, Size};
 use serde_json::json;
 
-use super::shared::{absolute, cached, check_device, open, open_run, print_json};
+use super::shared::{absolute, cached, open, open_run, print_json};
 use crate::cli::PretrainArgs;
 use crate::report::filters_png;
 use crate::settings::Settings;
@@ -19,7 +20,7 @@ const FILTER_SCALE: usize = 8;
 
 /// Pre-trains a network on images without labels.
 pub fn run(args: &PretrainArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let integer = |n: Option<usize>| n.map(|n| toml::Value::Integer(n.cast_signed() as i64));
     let settings = Settings::read(
         &args.settings,
@@ -50,10 +51,16 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         }
     };
     let config = &settings.pretrain;
-    let (model, skipped) =
-        pretrain(model, rule.as_ref(), &images, config, Some(&mut run), from, &mut |event| {
-            progress.on(event)
-        })?;
+    let (model, skipped) = pretrain(
+        model,
+        rule.as_ref(),
+        &images,
+        config,
+        &device,
+        Some(&mut run),
+        from,
+        &mut |event| progress.on(event),
+    )?;
     model.save(&run.model_path())?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);

@@ -1,6 +1,7 @@
 //! `hebb probe`
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::train::{
     FinetuneConfig, LabelledImages, Scores, accuracy, for_each_features, train_head,
 };
@@ -9,9 +10,7 @@ use hebbian_search::metrics::knn_classify;
 use hebbian_search::{Matrix, search};
 use serde::Serialize;
 
-use super::shared::{
-    cached, check_device, depth, labelled, labels_in, load_model, open, print_json,
-};
+use super::shared::{cached, depth, labelled, labels_in, load_model, open, print_json};
 use crate::cli::ProbeArgs;
 use crate::settings::Settings;
 use crate::ui::{Progress, percent, print_table, say};
@@ -29,7 +28,7 @@ struct Row {
 
 /// Trains a linear and a nearest-neighbour classifier on frozen features.
 pub fn run(args: &ProbeArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     let mut settings = Settings::read(&args.settings, &[])?;
     // The published code decays a frozen trunk's classifier less.
     if !args.settings.set.iter().any(|s| s.starts_with("finetune.weight_decay")) {
@@ -51,7 +50,7 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
     };
     let mut rows = Vec::new();
     for depth in layers {
-        let (features, labels) = features(&model, depth, &train, &mut progress)?;
+        let (features, labels) = features(&model, depth, &train, &device, &mut progress)?;
         let len = model.network.feature_len(depth);
         let config: &FinetuneConfig = &settings.finetune;
         let head =
@@ -63,22 +62,30 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
         let mut scores = Scores { classes: data.classes().len(), ..Scores::default() };
         let (mut right, mut asked) = (0usize, 0usize);
         let name = format!("classifying by L{depth}");
-        for_each_features(&model, depth, &test_images, &name, &mut |e| progress.on(e), |r, f| {
-            scores.rows.extend(r);
-            scores.scores.extend(head.scores(&f));
-            for (rows, block) in r.chunks(BLOCK).zip(f.chunks(BLOCK * len)) {
-                let as_error = |e: hebbian_search::Error| hebbian::Error::Data(e.to_string());
-                let queries = Matrix::new(len, block.to_vec()).map_err(as_error)?;
-                let found = search(&gallery, &queries, args.k).map_err(as_error)?;
-                for (&row, hits) in rows.iter().zip(&found) {
-                    if let Some(label) = truth[row] {
-                        asked += 1;
-                        right += usize::from(knn_classify(hits, &known, args.k) == Some(label));
+        for_each_features(
+            &model,
+            depth,
+            &test_images,
+            &device,
+            &name,
+            &mut |e| progress.on(e),
+            |r, f| {
+                scores.rows.extend(r);
+                scores.scores.extend(head.scores(&f));
+                for (rows, block) in r.chunks(BLOCK).zip(f.chunks(BLOCK * len)) {
+                    let as_error = |e: hebbian_search::Error| hebbian::Error::Data(e.to_string());
+                    let queries = Matrix::new(len, block.to_vec()).map_err(as_error)?;
+                    let found = search(&gallery, &queries, args.k).map_err(as_error)?;
+                    for (&row, hits) in rows.iter().zip(&found) {
+                        if let Some(label) = truth[row] {
+                            asked += 1;
+                            right += usize::from(knn_classify(hits, &known, args.k) == Some(label));
+                        }
                     }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         rows.push(Row {
             layer: format!("L{depth}"),
             features: len,
@@ -103,14 +110,23 @@ fn features(
     model: &hebbian::network::Model,
     depth: usize,
     train: &LabelledImages,
+    device: &Device,
     progress: &mut Progress,
 ) -> Result<(Vec<f32>, Vec<u32>)> {
     let (mut features, mut labels) = (Vec::new(), Vec::new());
     let name = format!("features of L{depth}");
-    for_each_features(model, depth, &train.images, &name, &mut |e| progress.on(e), |rows, f| {
-        features.extend(f);
-        labels.extend(rows.iter().map(|&row| train.labels[row]));
-        Ok(())
-    })?;
+    for_each_features(
+        model,
+        depth,
+        &train.images,
+        device,
+        &name,
+        &mut |e| progress.on(e),
+        |rows, f| {
+            features.extend(f);
+            labels.extend(rows.iter().map(|&row| train.labels[row]));
+            Ok(())
+        },
+    )?;
     Ok((features, labels))
 }

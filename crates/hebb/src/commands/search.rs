@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::error::Error;
 use hebbian::train::for_each_features;
 use hebbian_data::Dataset;
 use hebbian_search::{Gallery, Matrix, search};
 use serde::Serialize;
 
-use super::shared::{check_device, load_model, print_json};
+use super::shared::{load_model, print_json};
 use crate::cli::SearchArgs;
 use crate::ui::{Progress, print_table, say};
 
@@ -29,7 +30,7 @@ struct Neighbour {
 
 /// Finds the nearest images of a gallery.
 pub fn run(args: &SearchArgs) -> Result<()> {
-    check_device(&args.common)?;
+    let device = Device::open(&args.common.device)?;
     if args.k == 0 {
         return Err(Error::config("-k", "is 0; it must be at least 1").into());
     }
@@ -49,11 +50,19 @@ pub fn run(args: &SearchArgs) -> Result<()> {
         let data = Dataset::open(image)?;
         let images = data.images();
         let (mut rows, mut features) = (Vec::new(), Vec::new());
-        for_each_features(&model, depth, &images, "query", &mut |e| progress.on(e), |r, f| {
-            rows.extend(r.to_vec());
-            features.extend(f);
-            Ok(())
-        })?;
+        for_each_features(
+            &model,
+            depth,
+            &images,
+            &device,
+            "query",
+            &mut |e| progress.on(e),
+            |r, f| {
+                rows.extend(r.to_vec());
+                features.extend(f);
+                Ok(())
+            },
+        )?;
         if rows.is_empty() {
             return Err(Error::file(image, "could not be read as an image").into());
         }

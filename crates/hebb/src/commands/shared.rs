@@ -24,15 +24,6 @@ pub fn open(args: &DataArgs) -> Result<Dataset> {
     Ok(Dataset::open_with(&args.data, &OpenOptions { labels: args.labels.clone(), part })?)
 }
 
-/// Refuses a device that this build does not have.
-pub fn check_device(common: &Common) -> Result<()> {
-    if common.device == "cpu" {
-        return Ok(());
-    }
-    let problem = format!("'{}' is not in this build, which has cpu", common.device);
-    Err(Error::config("--device", problem).into())
-}
-
 /// The images, through the decoded cache where one is asked for.
 pub fn cached(
     images: Images,

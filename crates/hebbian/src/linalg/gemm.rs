@@ -65,6 +65,30 @@ impl<'a> Mat<'a> {
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)
     }
+
+    /// Rows `start..start + count`.
+    #[must_use]
+    pub fn rows(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.rows, "rows {start}+{count} of {}", self.rows);
+        // SAFETY: a view with rows starts inside the matrix; one without is
+        // never read.
+        let data = unsafe { self.data.add(if count == 0 { 0 } else { start * self.row_stride }) };
+        Self { data, rows: count, ..self }
+    }
+
+    /// Columns `start..start + count`.
+    #[must_use]
+    pub fn cols(self, start: usize, count: usize) -> Self {
+        self.t().rows(start, count).t()
+    }
+
+    /// Row `row` of a view whose rows are contiguous.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(self.col_stride == 1 || self.cols == 1, "the rows of this view are scattered");
+        // SAFETY: the row lies inside the view, whose numbers live for `'a`.
+        unsafe { std::slice::from_raw_parts(self.data.add(row * self.row_stride), self.cols) }
+    }
 }
 
 /// Writable view of a row-major matrix.
@@ -121,6 +145,13 @@ impl<'a> MatMut<'a> {
         // never read.
         let data = unsafe { self.data.add(if count == 0 { 0 } else { start * self.stride }) };
         MatMut { data, rows: count, cols: self.cols, stride: self.stride, life: PhantomData }
+    }
+
+    /// Row `row`, to be written.
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the row lies inside the view, which is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride), self.cols) }
     }
 
     /// The same numbers, to be read.

@@ -5,4 +5,4 @@ mod gemm;
 mod vector;
 
 pub use gemm::{Mat, MatMut, gemm};
-pub use vector::{add_assign, dot, exp_in_place, simd, sum_of_squares};
+pub use vector::{add_assign, dot, dot_inlined, exp, largest, simd, sum, sum_of_squares};

@@ -13,18 +13,49 @@ pub fn simd<R>(body: impl FnOnce() -> R) -> R {
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     simd(
         #[inline(always)]
-        || {
-            let mut sums = [0.0f32; 16];
-            let (a8, b8) = (a.chunks_exact(16), b.chunks_exact(16));
-            let tail: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-            for (x, y) in a8.zip(b8) {
-                for lane in 0..16 {
-                    sums[lane] += x[lane] * y[lane];
-                }
-            }
-            sums.iter().sum::<f32>() + tail
-        },
+        || dot_inlined(a, b),
     )
+}
+
+/// [`dot`], to be inlined into a body that [`simd`] runs.
+#[inline(always)]
+pub fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let tail: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a.zip(b) {
+        for lane in 0..16 {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}
+
+/// Sum of a vector in sixteen interleaved sums, to be inlined as
+/// [`dot_inlined`] is.
+#[inline(always)]
+pub fn sum(x: &[f32]) -> f32 {
+    reduce(x, 0.0, |a, b| a + b)
+}
+
+/// Largest number of a vector; `f32::MIN` if it is empty. NaN are passed over.
+#[inline(always)]
+pub fn largest(x: &[f32]) -> f32 {
+    reduce(x, f32::MIN, |a, b| if b > a { b } else { a })
+}
+
+/// Sixteen results side by side, so that the loop runs in vector registers.
+#[inline(always)]
+fn reduce(x: &[f32], start: f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut parts = [start; 16];
+    let chunks = x.chunks_exact(16);
+    let tail = chunks.remainder().iter().fold(start, |all, &x| join(all, x));
+    for chunk in chunks {
+        for (part, &x) in parts.iter_mut().zip(chunk) {
+            *part = join(*part, x);
+        }
+    }
+    parts.into_iter().fold(tail, join)
 }
 
 /// Sum of the squares of a vector.
@@ -40,19 +71,12 @@ pub fn add_assign(out: &mut [f32], x: &[f32]) {
     );
 }
 
-/// Replaces each `x` by `e^x`, within two units in the last place for
-/// results that are normal numbers; smaller ones become about `1e-38`.
-pub fn exp_in_place(x: &mut [f32]) {
-    simd(
-        #[inline(always)]
-        || x.iter_mut().for_each(|x| *x = exp(*x)),
-    );
-}
-
-/// `e^x` by splitting off the power of two and a polynomial for the rest.
+/// `e^x` by splitting off the power of two and a polynomial for the rest,
+/// within two units in the last place for results that are normal numbers;
+/// smaller ones become about `1e-38`. To be inlined as [`dot_inlined`] is.
 #[inline(always)]
 #[allow(clippy::excessive_precision)]
-fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // Adding this rounds to an integer and leaves it in the low mantissa bits.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
@@ -74,18 +98,19 @@ mod tests {
 
     #[test]
     fn exp_agrees_with_the_standard_library() {
-        let mut x: Vec<f32> = (-8600..8800).map(|i| i as f32 / 100.0).collect();
-        let expected: Vec<f64> = x.iter().map(|&x| f64::from(x).exp()).collect();
-        exp_in_place(&mut x);
-        for (got, want) in x.iter().zip(expected) {
-            let error = (f64::from(*got) - want).abs() / want;
+        for x in (-8600..8800).map(|i| i as f32 / 100.0) {
+            let (got, want) = (exp(x), f64::from(x).exp());
+            let error = (f64::from(got) - want).abs() / want;
             assert!(error < 2.5e-7, "{got} against {want}: {error}");
         }
     }
 
     #[test]
-    fn dot_covers_the_tail() {
+    fn reductions_cover_the_tail() {
         let a: Vec<f32> = (0..37).map(|i| i as f32).collect();
         assert_eq!(dot(&a, &a), (0..37).map(|i| (i * i) as f32).sum::<f32>());
+        assert_eq!(sum(&a), 666.0);
+        assert_eq!((largest(&a), largest(&a[..3])), (36.0, 2.0));
+        assert_eq!(largest(&[-3.0, -2.0]), -2.0);
     }
 }

@@ -6,11 +6,10 @@ mod norm;
 mod spec;
 mod store;
 
-pub use head::{Head, softmax_rows};
+pub use head::{Head, cross_entropy, softmax_rows};
 pub use model::{Model, Provenance, RuleRecord};
 pub use norm::{BatchNorm, Normalised};
-pub(crate) use spec::toml_problem;
-pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS};
+pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS, toml_problem};
 pub use store::{Tensors, write_atomically};
 
 use hebbian_data::seed;
@@ -107,18 +106,31 @@ impl Network {
     /// `x`: batch x height x width x 3; result: batch x feature length, each
     /// image's map in the order height, width, channel.
     pub fn features(&self, depth: usize, x: &[f32], workspace: &mut Workspace) -> Vec<f32> {
+        let [mut map, mut spare] = workspace.take_maps();
+        self.map_into(depth, x, &mut map, &mut spare, workspace);
+        let features = map.clone();
+        workspace.keep_maps([map, spare]);
+        features
+    }
+
+    /// The map of layer `depth`, into `map`; nothing is written at depth 0.
+    pub(crate) fn map_into(
+        &self,
+        depth: usize,
+        x: &[f32],
+        map: &mut Vec<f32>,
+        spare: &mut Vec<f32>,
+        workspace: &mut Workspace,
+    ) {
         let batch = x.len() / self.blocks[0].geometry.input_len();
-        let mut map = None::<Vec<f32>>;
-        for block in &self.blocks[..depth] {
+        for (index, block) in self.blocks[..depth].iter().enumerate() {
             let g = &block.geometry;
-            let mut out = vec![0.0; batch * g.output_len()];
-            let input = map.as_deref().unwrap_or(x);
-            let scale = block.scale(self.projection);
-            let weights = &block.weights;
-            block_forward(g, batch, input, weights, scale.as_deref(), workspace, &mut out, None);
-            block.norm.infer(&mut out);
-            map = Some(out);
+            spare.resize(batch * g.output_len(), 0.0);
+            let input = if index == 0 { x } else { &map[..] };
+            let (weights, scale) = (&block.weights, block.scale(self.projection));
+            block_forward(g, batch, input, weights, scale.as_deref(), workspace, spare, None);
+            block.norm.infer(spare);
+            std::mem::swap(map, spare);
         }
-        map.unwrap_or_default()
     }
 }

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
+use hebbian_data::Preprocess;
 use hebbian_data::preprocess::Parts;
-use hebbian_data::{Batch, Preprocess};
 use serde::{Deserialize, Serialize};
 
 use super::{
     BatchNorm, Block, Head, Network, NetworkSpec, Tensors, toml_problem, write_atomically,
 };
 use crate::error::{Error, Result};
-use crate::ops::Workspace;
 use crate::rules::{self, Projection};
 
 /// Version of the model folder.
@@ -97,18 +96,6 @@ impl Model {
     /// Its last layer, by name.
     pub fn layer(&self) -> String {
         format!("L{}", self.network.depth())
-    }
-
-    /// Features of layer `depth` of a batch of images.
-    pub fn features(
-        &self,
-        depth: usize,
-        batch: &Batch,
-        workspace: &mut Workspace,
-    ) -> Result<Vec<f32>> {
-        let mut x = Vec::new();
-        self.preprocess.apply(batch, &mut x)?;
-        Ok(self.network.features(depth, &x, workspace))
     }
 
     fn tensors(&self) -> Tensors {

@@ -24,7 +24,7 @@ pub struct BatchNorm {
 }
 
 /// What a batch was normalised with, for the gradient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Normalised {
     /// Mean of the batch.
     pub mean: Vec<f32>,

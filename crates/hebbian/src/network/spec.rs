@@ -206,7 +206,7 @@ impl NetworkSpec {
 }
 
 /// What the TOML parser has to say, on one line, with line and column.
-pub(crate) fn toml_problem(error: &toml::de::Error, text: &str) -> String {
+pub fn toml_problem(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().replace('\n', " ");
     match error.span() {
         Some(span) => {

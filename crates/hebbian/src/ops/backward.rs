@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::forward::{fewer_patches_than_neurons, gather_batch, gather_tile};
+use super::forward::{gather_batch, gather_tile, unfolds};
 use super::patches::scatter_add;
 use super::pool::unpool_tile;
-use super::workspace::{Tile, sized, tiles, zeroed};
+use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Lane, Workspace, lane_ranges, split_by_images};
 use crate::linalg::{Mat, MatMut, add_assign, dot, gemm};
 
@@ -41,7 +41,7 @@ pub fn block_backward(
     workspace: &mut Workspace,
     (d_weights, d_x): (&mut [f32], Option<&mut [f32]>),
 ) {
-    if fewer_patches_than_neurons(g, batch) {
+    if unfolds(g, batch) {
         batch_backward(g, batch, weights, scale, given, workspace, (&mut *d_weights, d_x));
     } else {
         tiled_backward(g, batch, weights, scale, given, workspace, (&mut *d_weights, d_x));
@@ -74,7 +74,7 @@ fn tiled_backward(
     };
     let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(d_xs).for_each(|((lane, images), mut d_x)| {
-        zeroed(&mut lane.product, c * d);
+        lane.clear(0, 0);
         if let Some(d_x) = d_x.as_deref_mut() {
             d_x.fill(0.0);
         }
@@ -82,11 +82,12 @@ fn tiled_backward(
         for tile in tiles(g, images.len()) {
             let rows = tile.rows;
             unpool_lane(g, &tile, images.start, given, sized(&mut lane.responses, rows * c));
+            let keep = if lane.begin_sums(c * d) { 0.0 } else { 1.0 };
             let Lane { patches, responses, product, .. } = &mut *lane;
             gather_tile(g, x, &tile, patches);
             let d_y = Mat::new(responses, rows, c);
             let product = &mut MatMut::new(&mut product[..c * d], c, d);
-            gemm(product, 1.0, 1.0, d_y.t(), Mat::new(patches, rows, d));
+            gemm(product, keep, 1.0, d_y.t(), Mat::new(patches, rows, d));
             if let Some(d_x) = d_x.as_deref_mut() {
                 scale_rows(&mut responses[..rows * c], scale);
                 let d_patches = &mut MatMut::new(patches, rows, d);
@@ -98,19 +99,20 @@ fn tiled_backward(
     sum_lanes(&workspace.lanes, d_weights, |lane| &lane.product);
 }
 
-/// Adds the lanes' parts in order; a lane without images has none, which the
-/// caller has set to zero.
+/// Adds the parts of the lanes that have any, in order.
 pub(crate) fn sum_lanes(
     lanes: &[Lane; super::LANES],
     out: &mut [f32],
     part: impl Fn(&Lane) -> &Vec<f32> + Sync,
 ) {
     out.par_chunks_mut(1 << 14).enumerate().for_each(|(block, out)| {
-        out.fill(0.0);
         let start = block << 14;
-        for lane in lanes {
-            add_assign(out, &part(lane)[start..start + out.len()]);
+        let mut lanes = lanes.iter().filter(|lane| lane.has_sums);
+        match lanes.next() {
+            Some(lane) => out.copy_from_slice(&part(lane)[start..start + out.len()]),
+            None => out.fill(0.0),
         }
+        lanes.for_each(|lane| add_assign(out, &part(lane)[start..start + out.len()]));
     });
 }
 
@@ -163,10 +165,10 @@ fn batch_backward(
     (d_weights, d_x): (&mut [f32], Option<&mut [f32]>),
 ) {
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
-    let bands = (0..batch).flat_map(|image| (0..g.bands()).map(move |band| (image, band)));
-    let tile = Tile { bands: bands.collect(), rows: n };
     let d_y = sized(&mut workspace.projections, n * c);
-    unpool_lane(g, &tile, 0, given, d_y);
+    d_y.par_chunks_exact_mut(g.positions() * c).enumerate().for_each(|(image, d_y)| {
+        unpool_lane(g, &Tile::of_image(g), image, given, d_y);
+    });
     let patches = gather_batch(g, batch, given.x, &mut workspace.patches);
     d_weights.par_chunks_mut(NEURON_BLOCK * d).enumerate().for_each(|(block, d_weights)| {
         let neurons = d_weights.len() / d;
@@ -182,6 +184,9 @@ fn batch_backward(
         let weights = Mat::strided(&weights[block * PATCH_BLOCK..], c, columns, d);
         gemm(&mut out, 0.0, 1.0, Mat::new(d_y, n, c), weights);
     });
-    d_x.fill(0.0);
-    scatter_tile(g, &tile, patches, d_x);
+    let images = d_x.par_chunks_exact_mut(g.input_len());
+    images.zip(patches.par_chunks_exact(g.positions() * d)).for_each(|(d_x, patches)| {
+        d_x.fill(0.0);
+        scatter_tile(g, &Tile::of_image(g), patches, d_x);
+    });
 }

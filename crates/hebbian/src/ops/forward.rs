@@ -6,7 +6,9 @@ use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Lane, Workspace, gather, lane_ranges, pool_tile, split_by_images};
 use crate::linalg::{Mat, MatMut, gemm, simd};
 
-/// Neurons whose products one task computes where the work is split by neuron.
+/// Patches and neurons whose products one task computes where all patches are
+/// held at once.
+const PATCH_BLOCK: usize = 192;
 const NEURON_BLOCK: usize = 128;
 
 /// Convolution, ReLU and max-pooling of a batch.
@@ -27,7 +29,7 @@ pub fn block_forward(
     out: &mut [f32],
     winners: Option<&mut [u8]>,
 ) {
-    if fewer_patches_than_neurons(g, batch) {
+    if unfolds(g, batch) {
         let Workspace { patches, projections, .. } = workspace;
         let patches = gather_batch(g, batch, x, patches);
         let projections = project_batch(patches, weights, g.patch_len(), projections);
@@ -46,11 +48,11 @@ pub fn block_forward(
     });
 }
 
-/// Whether a layer has so few patches a batch that its work is split by
-/// neuron and its patches are held at once (they take less room than the
-/// weights).
-pub(crate) fn fewer_patches_than_neurons(g: &Geometry, batch: usize) -> bool {
-    batch * g.positions() < g.filters
+/// Whether a layer's patches of a batch take less room than the sums of the
+/// lanes would: then they are held at once and the work is split by neuron
+/// and patch column.
+pub(crate) fn unfolds(g: &Geometry, batch: usize) -> bool {
+    batch * g.positions() < super::LANES * g.filters
 }
 
 /// The lanes' parts of an optional map of winners.
@@ -154,11 +156,17 @@ pub(crate) fn project_batch<'a>(
 ) -> &'a mut [f32] {
     let (n, c) = (patches.len() / d, weights.len() / d);
     let projections = sized(buffer, n * c);
-    let blocks = MatMut::new(projections, n, c).split_cols(NEURON_BLOCK);
-    let weights = weights.par_chunks(NEURON_BLOCK * d);
-    blocks.into_par_iter().zip(weights).for_each(|(mut block, weights)| {
-        let neurons = block.shape().1;
-        gemm(&mut block, 0.0, 1.0, Mat::new(patches, n, d), Mat::new(weights, neurons, d).t());
+    let blocks =
+        projections.par_chunks_mut(PATCH_BLOCK * c).zip(patches.par_chunks(PATCH_BLOCK * d));
+    blocks.for_each(|(out, patches)| {
+        let rows = patches.len() / d;
+        let patches = Mat::new(patches, rows, d);
+        let blocks = MatMut::new(out, rows, c).split_cols(NEURON_BLOCK);
+        let weights = weights.par_chunks(NEURON_BLOCK * d);
+        blocks.into_par_iter().zip(weights).for_each(|(mut out, weights)| {
+            let neurons = Mat::new(weights, out.shape().1, d);
+            gemm(&mut out, 0.0, 1.0, patches, neurons.t());
+        });
     });
     projections
 }

@@ -18,12 +18,11 @@ pub(crate) use backward::sum_lanes;
 pub use backward::{BlockGradients, block_backward};
 pub use forward::block_forward;
 pub(crate) use forward::{
-    fewer_patches_than_neurons, finish_batch, finish_tile, gather_batch, project_batch,
-    project_tile,
+    finish_batch, finish_tile, gather_batch, project_batch, project_tile, unfolds,
 };
 pub use geometry::Geometry;
 pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
 pub(crate) use patches::gather;
 pub(crate) use pool::pool_tile;
 pub use workspace::Workspace;
-pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles, zeroed};
+pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles};

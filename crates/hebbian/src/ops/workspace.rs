@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Geometry;
+use crate::update::Scratch;
 
 /// Parts a batch is split into; fixed, so that sums are added in one order
 /// whatever the number of threads.
@@ -40,6 +41,22 @@ pub struct Workspace {
     pub(crate) projections: Vec<f32>,
     /// Gates of those patches.
     pub(crate) gates: Vec<f32>,
+    /// Blocks of an update.
+    pub(crate) scratch: Scratch,
+    /// Maps between layers.
+    maps: [Vec<f32>; 2],
+}
+
+impl Workspace {
+    /// Two buffers for maps, out of which a layer is run into the other.
+    pub(crate) fn take_maps(&mut self) -> [Vec<f32>; 2] {
+        std::mem::take(&mut self.maps)
+    }
+
+    /// Gives them back for the next step.
+    pub(crate) fn keep_maps(&mut self, maps: [Vec<f32>; 2]) {
+        self.maps = maps;
+    }
 }
 
 /// Buffers of one lane.
@@ -60,6 +77,26 @@ pub(crate) struct Lane {
     /// Sums of the denominators and of the gates, C each.
     pub(crate) denominators: Vec<f32>,
     pub(crate) gate_sums: Vec<f32>,
+    /// Whether `product` holds sums of the batch at hand.
+    pub(crate) has_sums: bool,
+}
+
+impl Lane {
+    /// Forgets the sums of the last batch: `c` neurons, and the Gram matrix
+    /// of `gram` of them.
+    pub(crate) fn clear(&mut self, c: usize, gram: usize) {
+        self.has_sums = false;
+        zeroed(&mut self.denominators, c);
+        zeroed(&mut self.gate_sums, c);
+        zeroed(&mut self.gram, gram * gram);
+    }
+
+    /// Makes room for `len` sums in `product`; says whether they are the
+    /// first, to be written and not added.
+    pub(crate) fn begin_sums(&mut self, len: usize) -> bool {
+        sized(&mut self.product, len);
+        !std::mem::replace(&mut self.has_sums, true)
+    }
 }
 
 /// One tile: consecutive bands of a lane's images.
@@ -68,6 +105,13 @@ pub(crate) struct Tile {
     pub(crate) bands: Vec<(usize, usize)>,
     /// Positions of all bands together.
     pub(crate) rows: usize,
+}
+
+impl Tile {
+    /// The whole of one image.
+    pub(crate) fn of_image(g: &Geometry) -> Self {
+        Self { bands: (0..g.bands()).map(|band| (0, band)).collect(), rows: g.positions() }
+    }
 }
 
 /// Cuts a lane of `images` images into tiles of about [`TILE_NUMBERS`].
@@ -100,7 +144,7 @@ pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 /// [`sized`], set to zero.
-pub(crate) fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+fn zeroed(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     let part = sized(buffer, len);
     part.fill(0.0);
     part

@@ -46,7 +46,7 @@ impl Rule for Hpca {
         false
     }
 
-    #[inline]
+    #[inline(always)]
     fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]) {
         let rows = projections.u.len() / denominators.len();
         a.iter_mut().zip(projections.u).for_each(|(a, u)| *a = u.max(0.0));

@@ -17,6 +17,7 @@ use std::fmt;
 use num_traits::{Float, NumAssign};
 
 use crate::error::{Error, Result};
+use crate::linalg::simd;
 
 /// A floating-point type the oracle can run in: `f64` to check, `f32` to be
 /// compared with in benchmarks.
@@ -100,8 +101,18 @@ pub trait Rule: fmt::Debug + Send + Sync {
     }
 
     /// Writes the gates `A` (rows x C) and adds the rows' share of the
-    /// denominators (C).
+    /// denominators (C). Marked `#[inline(always)]` so that
+    /// [`Rule::gate_vectorised`] reaches into it.
     fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]);
+
+    /// [`Rule::gate`] compiled for the machine's vector units: what the engine
+    /// calls. Rules leave it as it is.
+    fn gate_vectorised(&self, projections: &Projections<'_>, a: &mut [f32], d: &mut [f32]) {
+        simd(
+            #[inline(always)]
+            || self.gate(projections, a, d),
+        );
+    }
 
     /// The rule as its paper writes it, in double precision: the update
     /// `dW` (C x D), to be applied as `W += lr dW`.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
 use crate::error::{Error, Result};
-use crate::linalg::exp_in_place;
+use crate::linalg::{exp, largest, sum};
 
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "soft-wta",
@@ -75,7 +75,7 @@ impl Rule for SoftWta {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]) {
         let inverse = |norm: f32| if norm == 0.0 { 1.0 } else { 1.0 / norm };
         let weights: Vec<f32> = projections.weight_norm.iter().map(|&n| inverse(n)).collect();
@@ -84,15 +84,13 @@ impl Rule for SoftWta {
         let rows = projections.u.chunks_exact(c).zip(projections.patch_norm);
         for ((u, &norm), r) in rows.zip(a.chunks_exact_mut(c)) {
             let patch = inverse(norm);
-            let mut best = f32::MIN;
             for ((r, &u), &w) in r.iter_mut().zip(u).zip(&weights) {
                 let half = 0.5 * (u * patch * w + 1.0);
                 *r = half * half * beta;
-                best = best.max(*r);
             }
-            r.iter_mut().for_each(|r| *r -= best);
-            exp_in_place(r);
-            let scale = 1.0 / r.iter().sum::<f32>();
+            let best = largest(r);
+            r.iter_mut().for_each(|r| *r = exp(*r - best));
+            let scale = 1.0 / sum(r);
             for (r, d) in r.iter_mut().zip(&mut *denominators) {
                 let share = *r * scale;
                 *d += share;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Sgd;
 use crate::error::{Error, Result};
 
 /// Learning rate of every layer, or one for each.
@@ -136,6 +137,12 @@ impl Default for FinetuneConfig {
 }
 
 impl FinetuneConfig {
+    /// The optimiser at learning rate `lr`.
+    pub fn sgd(&self, lr: f64) -> Sgd {
+        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
+        Sgd { lr: lr as f32, momentum, weight_decay }
+    }
+
     /// Checks every field.
     pub fn check(&self) -> Result<()> {
         in_range("finetune.epochs", self.epochs, 1, 100_000)?;

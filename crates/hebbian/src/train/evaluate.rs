@@ -3,8 +3,8 @@
 use hebbian_data::{Images, Skipped, batches};
 
 use super::{Event, Observer};
+use crate::engine::{Device, Engine};
 use crate::network::Model;
-use crate::ops::Workspace;
 use crate::{Error, Result};
 
 /// Images a step of inference.
@@ -21,18 +21,31 @@ pub fn for_each_features(
     model: &Model,
     depth: usize,
     images: &Images,
+    device: &Device,
     name: &str,
     observer: Observer<'_>,
+    take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
+) -> Result<Vec<Skipped>> {
+    stream_features(model, depth, images, device.engine().as_mut(), (name, observer), take)
+}
+
+/// [`for_each_features`] through an engine that may hold the network already.
+fn stream_features(
+    model: &Model,
+    depth: usize,
+    images: &Images,
+    engine: &mut dyn Engine,
+    (name, observer): (&str, Observer<'_>),
     mut take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
-    let mut workspace = Workspace::default();
     observer(Event::Stage { name, done: 0, total: images.len() });
     let order = (0..images.len()).collect();
     let mut stream = batches(images, order, BATCH, model.preprocess.size);
-    let mut done = 0;
+    let (mut done, mut x) = (0, Vec::new());
     for batch in &mut stream {
         let batch = batch?;
-        let features = model.features(depth, &batch, &mut workspace)?;
+        model.preprocess.apply(&batch, &mut x)?;
+        let features = engine.features(&model.network, depth, &x)?;
         done += batch.rows.len();
         take(&batch.rows, features)?;
         observer(Event::Step { done, text: String::new() });
@@ -62,13 +75,29 @@ pub struct Scores {
 ///
 /// # Errors
 /// If the model has no classifier, or reading fails.
-pub fn score(model: &Model, images: &Images, name: &str, observer: Observer<'_>) -> Result<Scores> {
+pub fn score(
+    model: &Model,
+    images: &Images,
+    device: &Device,
+    name: &str,
+    observer: Observer<'_>,
+) -> Result<Scores> {
+    score_with(model, images, device.engine().as_mut(), (name, observer))
+}
+
+/// [`score`] through an engine that may hold the network already.
+pub(super) fn score_with(
+    model: &Model,
+    images: &Images,
+    engine: &mut dyn Engine,
+    stage: (&str, Observer<'_>),
+) -> Result<Scores> {
     let Some(head) = &model.head else {
         return Err(Error::Data("the model has no classifier; fine-tune it first".into()));
     };
     let mut result = Scores { classes: head.bias.len(), ..Scores::default() };
     let depth = model.network.depth();
-    let skipped = for_each_features(model, depth, images, name, observer, |rows, features| {
+    let skipped = stream_features(model, depth, images, engine, stage, |rows, features| {
         result.rows.extend(rows);
         result.scores.extend(head.scores(&features));
         Ok(())

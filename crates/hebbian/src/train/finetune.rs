@@ -4,10 +4,12 @@ use hebbian_data::{Skipped, batches, seed};
 use rand::RngExt;
 use serde::Serialize;
 
+use super::evaluate::score_with;
 use super::{
     Checkpoint, Cursor, Event, FinetuneConfig, LabelledImages, Observer, Protocol, RunFolder,
-    Trainer, accuracy, score,
+    accuracy,
 };
+use crate::engine::{Device, Engine, SupervisedStep};
 use crate::network::{Head, Model, Tensors};
 use crate::{Error, Result};
 
@@ -40,6 +42,7 @@ pub fn finetune(
     validation: Option<&LabelledImages>,
     classes: &[String],
     config: &FinetuneConfig,
+    device: &Device,
     mut run: Option<&mut RunFolder>,
     from: Option<Checkpoint>,
     observer: Observer<'_>,
@@ -50,14 +53,17 @@ pub fn finetune(
         let problem = "published needs validation labels, strict must not see any";
         return Err(Error::config("finetune.protocol", problem));
     }
-    let mut trainer = Trainer::default();
+    let mut engine = device.engine();
     let mut cursor = Cursor::default();
     let mut best: Option<(f64, Model)> = None;
     if let Some(Checkpoint { model: saved, cursor: at, extra }) = from {
         (model, cursor) = (saved, at);
         if cursor.step > 0 {
             let path = std::path::Path::new("optimizer.safetensors");
-            trainer = Trainer::restore(&mut model, path, extra)?;
+            let Some(head) = &model.head else {
+                return Err(Error::file(path, "is a checkpoint without a classifier"));
+            };
+            engine.set_momentum(&model.network, head, path, extra)?;
         }
     } else {
         let features = model.network.feature_len(model.network.depth());
@@ -91,7 +97,7 @@ pub fn finetune(
                 model.preprocess.apply(&batch, &mut x)?;
                 let labels: Vec<u32> = batch.rows.iter().map(|&row| train.labels[row]).collect();
                 let [loss, right] =
-                    step(&mut model, &mut trainer, config, (&x, &labels), rate, cursor.step)?;
+                    step(&mut model, engine.as_mut(), config, (&x, &labels), rate, cursor.step)?;
                 let seen = labels.len() as f64;
                 cursor.sums[0] += loss * seen;
                 cursor.sums[1] += right;
@@ -105,18 +111,20 @@ pub fn finetune(
             // protocol starts over.
             let within = cursor.batch < steps && best.is_none();
             if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
-                let state = trainer.state(&mut model);
-                run.save(&model, &cursor, &state)?;
+                save(run, &mut model, engine.as_mut(), &cursor)?;
             }
         }
         skipped = stream.skipped();
         let [loss, right, seen] = [cursor.sums[0], cursor.sums[1], cursor.sums[2].max(1.0)];
         let mut validation_accuracy = None;
         if let Some(validation) = validation {
-            let scores = score(&model, &validation.images, "validation", &mut |_| {})?;
+            let mut unseen = |_: Event<'_>| {};
+            let stage: (&str, Observer<'_>) = ("validation", &mut unseen);
+            let scores = score_with(&model, &validation.images, engine.as_mut(), stage)?;
             let value = accuracy(&scores, 1, |row| validation.labels.get(row).copied());
             validation_accuracy = Some(value);
             if best.as_ref().is_none_or(|(best, _)| value > *best) {
+                engine.fetch(&mut model.network, model.head.as_mut())?;
                 best = Some((value, model.clone()));
             }
         }
@@ -135,10 +143,10 @@ pub fn finetune(
         cursor.batch = 0;
         cursor.sums.clear();
         if let Some(run) = run.as_deref_mut().filter(|run| run.due() && best.is_none()) {
-            let state = trainer.state(&mut model);
-            run.save(&model, &cursor, &state)?;
+            save(run, &mut model, engine.as_mut(), &cursor)?;
         }
     }
+    engine.fetch(&mut model.network, model.head.as_mut())?;
     observer(Event::End);
     if skipped.len() == train.images.len() {
         return Err(Error::Data("none of the labelled images could be read".into()));
@@ -152,7 +160,7 @@ pub fn finetune(
 /// One step; returns the batch's mean loss and how many it classified right.
 fn step(
     model: &mut Model,
-    trainer: &mut Trainer,
+    engine: &mut dyn Engine,
     config: &FinetuneConfig,
     (x, labels): (&[f32], &[u32]),
     rate: f64,
@@ -162,18 +170,34 @@ fn step(
         return Err(Error::Data("the model has no classifier".into()));
     };
     let keep = dropout(config.dropout, labels.len() * head.features(), model.provenance.seed, step);
-    let found = trainer.gradients(&mut model.network, head, x, labels, &keep, false);
-    if !found.loss.is_finite() {
+    let sgd = config.sgd(rate);
+    let supervised = SupervisedStep { x, labels, keep: &keep, sgd };
+    let (loss, scores) = engine.supervised_step(&mut model.network, head, &supervised)?;
+    if !loss.is_finite() {
         let layer = format!("L{}", model.network.depth());
         return Err(Error::Diverged { stage: "fine-tuning", layer, step: step + 1 });
     }
-    trainer.step(&mut model.network, head, &found.by_parameter, rate, config);
-    let rows = found.scores.chunks_exact(head.bias.len()).zip(labels);
+    let rows = scores.chunks_exact(head.bias.len()).zip(labels);
     let right = rows.filter(|(scores, label)| {
         let own = scores[**label as usize];
         scores.iter().all(|&s| s <= own)
     });
-    Ok([found.loss, right.count() as f64])
+    Ok([loss, right.count() as f64])
+}
+
+/// Writes a checkpoint.
+fn save(
+    run: &mut RunFolder,
+    model: &mut Model,
+    engine: &mut dyn Engine,
+    cursor: &Cursor,
+) -> Result<()> {
+    engine.fetch(&mut model.network, model.head.as_mut())?;
+    let state = match &model.head {
+        Some(head) => engine.momentum(&model.network, head)?,
+        None => Tensors::default(),
+    };
+    run.save(model, cursor, &state)
 }
 
 /// Factors of the features: 0 with probability `p`, else `1 / (1 - p)`.

@@ -1,7 +1,6 @@
 //! Training: Hebbian pre-training without labels, fine-tuning with few, and
 //! the runs on disk that both can be resumed from.
 
-mod backprop;
 mod checkpoint;
 mod config;
 mod evaluate;
@@ -9,7 +8,6 @@ mod finetune;
 mod pretrain;
 mod probe;
 
-pub use backprop::{Gradients, Trainer};
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};
 pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol};
 pub use evaluate::{Scores, accuracy, for_each_features, score};

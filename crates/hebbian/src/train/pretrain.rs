@@ -6,11 +6,10 @@ use hebbian_data::{Images, Skipped, batches, seed};
 use serde::Serialize;
 
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
+use crate::engine::{Device, HebbianStep};
 use crate::linalg::sum_of_squares;
 use crate::network::{Model, Network, Tensors};
-use crate::ops::Workspace;
 use crate::rules::Rule;
-use crate::update::{UpdateSums, hebbian_step};
 use crate::{Error, Result};
 
 /// Steps between two lines of metrics.
@@ -36,11 +35,13 @@ struct Line<'a> {
 ///
 /// # Errors
 /// Bad settings, an empty set, weights that diverge, or reading and writing.
+#[allow(clippy::too_many_arguments)]
 pub fn pretrain(
     mut model: Model,
     rule: &dyn Rule,
     images: &Images,
     config: &PretrainConfig,
+    device: &Device,
     mut run: Option<&mut RunFolder>,
     from: Option<Checkpoint>,
     observer: Observer<'_>,
@@ -66,7 +67,7 @@ pub fn pretrain(
     };
     let steps = images.len().div_ceil(config.batch);
     let total = turns * config.epochs * steps;
-    let mut workspace = Workspace::default();
+    let mut engine = device.engine();
     let mut skipped = Vec::new();
     observer(Event::Stage { name: "pre-training", done: cursor.step, total });
     while cursor.turn < turns {
@@ -74,6 +75,7 @@ pub fn pretrain(
             PretrainOrder::Together => 0..depth,
             PretrainOrder::Successive => cursor.turn..cursor.turn + 1,
         };
+        let rates: Vec<f64> = learning.clone().map(|layer| config.lr.of(layer)).collect();
         while cursor.epoch < config.epochs {
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
             let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
@@ -88,17 +90,14 @@ pub fn pretrain(
                 if used > 0 {
                     model.preprocess.apply(&batch, &mut x)?;
                     let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
-                    let network = &mut model.network;
-                    let change = step(
-                        network,
+                    let step = HebbianStep {
                         rule,
-                        used,
-                        &x,
-                        learning.clone(),
-                        config,
-                        &mut workspace,
-                        log,
-                    );
+                        x: &x,
+                        learning: learning.clone(),
+                        rates: &rates,
+                        measure: log,
+                    };
+                    let change = engine.hebbian_step(&mut model.network, &step)?;
                     if let Some(layer) = change.iter().position(|c| !c.is_finite()) {
                         let layer = format!("L{}", learning.start + layer + 1);
                         let (stage, step) = ("pre-training", cursor.step + 1);
@@ -124,10 +123,12 @@ pub fn pretrain(
                 observer(Event::Step { done: cursor.step, text: String::new() });
                 let within = cursor.batch < steps;
                 if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
+                    engine.fetch(&mut model.network, None)?;
                     check_finite(&model.network, cursor.step)?;
                     run.save(&model, &cursor, &reference)?;
                 }
             }
+            engine.fetch(&mut model.network, None)?;
             check_finite(&model.network, cursor.step)?;
             skipped = stream.skipped();
             model.provenance.pretrained_images = cursor.sums[0] as usize;
@@ -154,44 +155,6 @@ pub fn pretrain(
         observer(Event::Skipped(&skipped));
     }
     Ok((model, skipped))
-}
-
-/// One step of the layers `learning`; layers below run as they are, layers
-/// above not at all. Returns the relative change of each, where wanted.
-#[allow(clippy::too_many_arguments)]
-fn step(
-    network: &mut Network,
-    rule: &dyn Rule,
-    batch: usize,
-    x: &[f32],
-    learning: std::ops::Range<usize>,
-    config: &PretrainConfig,
-    workspace: &mut Workspace,
-    log: bool,
-) -> Vec<f64> {
-    let mut changes = Vec::new();
-    let below = network.features(learning.start, x, workspace);
-    let mut map = (learning.start > 0).then_some(below);
-    for index in learning {
-        let block = &mut network.blocks[index];
-        let g = block.geometry;
-        let mut out = vec![0.0; batch * g.output_len()];
-        let input = map.as_deref().unwrap_or(x);
-        let sums = hebbian_step(rule, &g, batch, input, &block.weights, workspace, &mut out);
-        let lr = config.lr.of(index) as f32;
-        if log {
-            changes.push(relative_change(&sums, lr, &block.weights));
-        }
-        sums.apply(lr, &mut block.weights);
-        block.norm.train(&mut out);
-        map = Some(out);
-    }
-    changes
-}
-
-fn relative_change(sums: &UpdateSums, lr: f32, weights: &[f32]) -> f64 {
-    let norm = |x: &[f32]| f64::from(sum_of_squares(x).sqrt());
-    f64::from(lr) * norm(&sums.delta()) / norm(weights).max(f64::MIN_POSITIVE)
 }
 
 fn check_finite(network: &Network, step: usize) -> Result<()> {

@@ -1,66 +1,118 @@
-//! Products over all patches of a batch at once, the work split by neuron or
-//! by patch column: for layers with fewer patches than neurons, and for the
-//! published order.
+//! The products of an update, in blocks that stay in cache: some columns of
+//! the patches by some neurons at a time.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Order;
-use crate::linalg::{Mat, MatMut, gemm};
+use super::target::{PARTS, Part, Target};
+use crate::linalg::{Mat, MatMut, gemm, simd};
+use crate::ops::sized;
 use crate::rules::Reconstruction;
 
-/// Neurons one task handles.
+/// Neurons of a block.
 const NEURONS: usize = 128;
-/// Patch columns one task of the deflation handles.
-const COLUMNS: usize = 288;
 
-/// `A^T X - Rec` (C x D) of patches (N x D) and gates (N x C). Deflation uses
-/// the patches up.
-pub(super) fn numerators(
-    (reconstruction, order): (Reconstruction, Order),
-    d: usize,
-    patches: &mut [f32],
-    gates: &[f32],
-    weights: &[f32],
-    out: &mut [f32],
-) {
-    match (reconstruction, order) {
-        (Reconstruction::Own, _) => {
-            let sums = column_sums(gates, out.len() / d);
-            gate_patches(d, patches, gates, out);
-            subtract_own(d, &sums, weights, out);
-        }
-        (Reconstruction::Prefix, Order::Gram) => {
-            let c = out.len() / d;
-            gate_patches(d, patches, gates, out);
-            subtract_prefix(d, &gram(gates, c), weights, out);
-        }
-        (Reconstruction::Prefix, Order::Deflation { block }) => {
-            deflate(block, d, patches, gates, weights, out);
-        }
-    }
+/// What is subtracted from `A^T X`.
+pub(super) enum Subtract<'a> {
+    /// `diag(sums) W`.
+    Own(&'a [f32]),
+    /// `gram W`, `gram` (C x C) lower triangular.
+    Prefix(&'a [f32]),
 }
 
-/// `out = A^T X`.
-fn gate_patches(d: usize, patches: &[f32], gates: &[f32], out: &mut [f32]) {
-    let (n, c) = (patches.len() / d, out.len() / d);
-    out.par_chunks_mut(NEURONS * d).enumerate().for_each(|(block, out)| {
-        let neurons = out.len() / d;
-        let gates = Mat::strided(&gates[block * NEURONS..], n, neurons, c);
-        gemm(&mut MatMut::new(out, neurons, d), 0.0, 1.0, gates.t(), Mat::new(patches, n, d));
+/// A block of an update: neurons and patch columns.
+pub(super) struct Block {
+    /// Neurons, rows of the weights.
+    pub(super) neurons: Range<usize>,
+    /// Columns of the patches and weights.
+    pub(super) columns: Range<usize>,
+}
+
+/// Buffers of the parts of an update.
+pub(crate) type Scratch = [Vec<f32>; PARTS];
+
+/// Delivers `A^T X - Rec` to `target`. `product` writes `A^T X` of a block.
+///
+/// Blocks go from the last neuron to the first, since a prefix reconstruction
+/// reads the weights of the neurons before.
+pub(super) fn deliver(
+    target: Target<'_>,
+    d: usize,
+    denominators: Vec<f32>,
+    subtract: &Subtract<'_>,
+    scratch: &mut Scratch,
+    product: impl Fn(&Block, &mut [f32]) + Sync,
+) {
+    let c = denominators.len();
+    let (steps, parts) = target.parts(d, denominators).split();
+    parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
+        let width = part.columns();
+        let columns = part.start..part.start + width;
+        for start in (0..c).step_by(NEURONS).rev() {
+            let neurons = start..c.min(start + NEURONS);
+            let rows = neurons.len();
+            let out = sized(scratch, rows * width);
+            product(&Block { neurons: neurons.clone(), columns: columns.clone() }, out);
+            match subtract {
+                Subtract::Own(sums) => subtract_own(&part, neurons, sums, out),
+                Subtract::Prefix(gram) => {
+                    let gram = Mat::strided(&gram[start * c..], rows, neurons.end, c);
+                    let out = &mut MatMut::new(out, rows, width);
+                    gemm(out, 1.0, -1.0, gram, part.weights(0, neurons.end));
+                }
+            }
+            part.deliver(start, out, &steps);
+        }
     });
 }
 
-/// Sum of each column of the gates (N x C).
-fn column_sums(gates: &[f32], c: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; c];
-    for row in gates.chunks_exact(c) {
-        sums.iter_mut().zip(row).for_each(|(sum, a)| *sum += a);
+fn subtract_own(part: &Part<'_>, neurons: Range<usize>, sums: &[f32], out: &mut [f32]) {
+    let weights = part.weights(neurons.start, neurons.len());
+    for (index, out) in out.chunks_exact_mut(part.columns()).enumerate() {
+        let (w, sum) = (weights.row(index), sums[neurons.start + index]);
+        simd(
+            #[inline(always)]
+            || out.iter_mut().zip(w).for_each(|(out, w)| *out -= sum * w),
+        );
     }
-    sums
 }
 
-/// `A^T A`, of which at least the lower triangle is filled, C x C.
-fn gram(gates: &[f32], c: usize) -> Vec<f32> {
+/// Delivers the update from all patches (N x D) and gates (N x C) of a batch.
+pub(super) fn from_batch(
+    target: Target<'_>,
+    (reconstruction, order): (Reconstruction, Order),
+    (patches, gates): (&[f32], &[f32]),
+    d: usize,
+    denominators: Vec<f32>,
+    scratch: &mut Scratch,
+) {
+    let (n, c) = (patches.len() / d, denominators.len());
+    let product = |block: &Block, out: &mut [f32]| {
+        let (rows, columns) = (block.neurons.len(), block.columns.len());
+        let gates = Mat::strided(&gates[block.neurons.start..], n, rows, c);
+        let patches = Mat::strided(&patches[block.columns.start..], n, columns, d);
+        gemm(&mut MatMut::new(out, rows, columns), 0.0, 1.0, gates.t(), patches);
+    };
+    match (reconstruction, order) {
+        (Reconstruction::Own, _) => {
+            let mut sums = vec![0.0; c];
+            gates.chunks_exact(c).for_each(|row| crate::linalg::add_assign(&mut sums, row));
+            deliver(target, d, denominators, &Subtract::Own(&sums), scratch, product);
+        }
+        (Reconstruction::Prefix, Order::Gram) => {
+            let gram = lower_gram(gates, c);
+            deliver(target, d, denominators, &Subtract::Prefix(&gram), scratch, product);
+        }
+        (Reconstruction::Prefix, Order::Deflation { block }) => {
+            deflate(target, block, (patches, gates), d, denominators, scratch);
+        }
+    }
+}
+
+/// `tril(A^T A)` of gates N x C, zeros above the diagonal: C x C.
+fn lower_gram(gates: &[f32], c: usize) -> Vec<f32> {
     let n = gates.len() / c;
     let mut gram = vec![0.0; c * c];
     gram.par_chunks_mut(NEURONS * c).enumerate().for_each(|(block, gram)| {
@@ -68,75 +120,66 @@ fn gram(gates: &[f32], c: usize) -> Vec<f32> {
         let own = Mat::strided(&gates[start..], n, rows, c);
         let upto = Mat::strided(gates, n, start + rows, c);
         gemm(&mut MatMut::strided(gram, rows, start + rows, c), 0.0, 1.0, own.t(), upto);
+        clear_above(gram, c, start);
     });
     gram
 }
 
-/// `out_i -= sums_i w_i`.
-pub(super) fn subtract_own(d: usize, sums: &[f32], weights: &[f32], out: &mut [f32]) {
-    let rows = out.par_chunks_mut(d).zip(weights.par_chunks(d)).zip(sums);
-    rows.for_each(|((out, w), &sum)| {
-        out.iter_mut().zip(w).for_each(|(out, w)| *out -= sum * w);
-    });
-}
-
-/// `out -= tril(gram) W`.
-pub(super) fn subtract_prefix(d: usize, gram: &[f32], weights: &[f32], out: &mut [f32]) {
-    let c = out.len() / d;
-    out.par_chunks_mut(NEURONS * d).enumerate().for_each(|(block, out)| {
-        let (start, rows) = (block * NEURONS, out.len() / d);
-        let mut prefix = gram[start * c..(start + rows) * c].to_vec();
-        lower_triangle(&mut prefix, rows, c, start);
-        let prefix = Mat::strided(&prefix, rows, start + rows, c);
-        let weights = Mat::new(&weights[..(start + rows) * d], start + rows, d);
-        gemm(&mut MatMut::new(out, rows, d), 1.0, -1.0, prefix, weights);
-    });
-}
-
 /// Sets to zero what lies right of the diagonal; row 0 is neuron `start`.
-fn lower_triangle(gram: &mut [f32], rows: usize, stride: usize, start: usize) {
-    for row in 0..rows {
-        gram[row * stride + start + row + 1..(row + 1) * stride].fill(0.0);
+pub(super) fn clear_above(gram: &mut [f32], stride: usize, start: usize) {
+    for (row, gram) in gram.chunks_exact_mut(stride).enumerate() {
+        gram[start + row + 1..].fill(0.0);
     }
 }
 
 /// Prefix reconstruction by deflation: with `E = X`, for each block `b` of
 /// neurons, `out_b = A_b^T E - tril(A_b^T A_b) W_b`, then `E -= A_b W_b`.
-/// Columns of the patches never meet, so each task takes some of them.
+///
+/// The two products with `W_b` are one: `out_b` and `E` lie above each other,
+/// and so do `tril(A_b^T A_b)` and `A_b`. Columns of the patches never meet.
 fn deflate(
+    target: Target<'_>,
     block: usize,
+    (patches, gates): (&[f32], &[f32]),
     d: usize,
-    patches: &mut [f32],
-    gates: &[f32],
-    weights: &[f32],
-    out: &mut [f32],
+    denominators: Vec<f32>,
+    scratch: &mut Scratch,
 ) {
-    let (n, c) = (patches.len() / d, out.len() / d);
+    let (n, c) = (patches.len() / d, denominators.len());
     let blocks: Vec<usize> = (0..c).step_by(block).collect();
-    let grams: Vec<Vec<f32>> = blocks
+    let explained: Vec<Vec<f32>> = blocks
         .par_iter()
         .map(|&start| {
             let rows = block.min(c - start);
             let gates = Mat::strided(&gates[start..], n, rows, c);
-            let mut gram = vec![0.0; rows * rows];
-            gemm(&mut MatMut::new(&mut gram, rows, rows), 0.0, 1.0, gates.t(), gates);
-            lower_triangle(&mut gram, rows, rows, 0);
-            gram
+            let mut stack = vec![0.0; (rows + n) * rows];
+            let (gram, copy) = stack.split_at_mut(rows * rows);
+            gemm(&mut MatMut::new(gram, rows, rows), 0.0, 1.0, gates.t(), gates);
+            clear_above(gram, rows, 0);
+            for (row, copy) in copy.chunks_exact_mut(rows).enumerate() {
+                copy.copy_from_slice(gates.row(row));
+            }
+            stack
         })
         .collect();
-    let residuals = MatMut::new(patches, n, d).split_cols(COLUMNS);
-    let outs = MatMut::new(out, c, d).split_cols(COLUMNS);
-    residuals.into_par_iter().zip(outs).enumerate().for_each(|(part, (mut residual, mut out))| {
-        let columns = residual.shape().1;
-        for (&start, gram) in blocks.iter().zip(&grams) {
+    let (steps, parts) = target.parts(d, denominators).split();
+    parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
+        let width = part.columns();
+        let stack = sized(scratch, (block + n) * width);
+        for (row, residual) in stack[block * width..].chunks_exact_mut(width).enumerate() {
+            residual.copy_from_slice(&patches[row * d + part.start..][..width]);
+        }
+        for (&start, explained) in blocks.iter().zip(&explained) {
             let rows = block.min(c - start);
+            let stack = &mut stack[(block - rows) * width..];
+            let (out, residual) = stack.split_at_mut(rows * width);
             let gates = Mat::strided(&gates[start..], n, rows, c);
-            let weights = &weights[start * d + part * COLUMNS..];
-            let weights = Mat::strided(weights, rows, columns, d);
-            let mut out = out.rows(start, rows);
-            gemm(&mut out, 0.0, 1.0, gates.t(), residual.as_mat());
-            gemm(&mut out, 1.0, -1.0, Mat::new(gram, rows, rows), weights);
-            gemm(&mut residual, 1.0, -1.0, gates, weights);
+            let out = &mut MatMut::new(out, rows, width);
+            gemm(out, 0.0, 1.0, gates.t(), Mat::new(residual, n, width));
+            let stack_mat = &mut MatMut::new(stack, rows + n, width);
+            let explained = Mat::new(explained, rows + n, rows);
+            gemm(stack_mat, 1.0, -1.0, explained, part.weights(start, rows));
+            part.deliver(start, &stack[..rows * width], &steps);
         }
     });
 }

@@ -11,15 +11,15 @@ mod batch;
 mod order;
 mod reference;
 mod step;
+mod target;
 
+pub(crate) use batch::Scratch;
 pub use order::{Order, choose_order};
-pub use reference::{naive_update, published_update, unfold};
-pub use step::hebbian_step;
+pub use reference::{naive_update, published_update, unfold, update_in_order};
 pub(crate) use step::reciprocals;
+pub use step::{hebbian_step, hebbian_step_applied};
 
 use rayon::prelude::*;
-
-use crate::rules::Reconstruction;
 
 /// Sums of a rule over a batch: numerators and denominators apart, so that
 /// the sums of tiles, threads and processes add up and dividing comes last.
@@ -49,24 +49,6 @@ impl UpdateSums {
         self.apply(1.0, &mut delta);
         delta
     }
-}
-
-/// Numerators `A^T X - tril(A^T A) W` (C x D) of a prefix reconstruction, the
-/// products in the order given instead of the one [`choose_order`] picks.
-///
-/// # Shapes
-/// `patches`: N x D, used up by deflation; `gates`: N x C; `weights`: C x D.
-pub fn prefix_numerators(
-    order: Order,
-    d: usize,
-    patches: &mut [f32],
-    gates: &[f32],
-    weights: &[f32],
-) -> Vec<f32> {
-    let mut numerators = vec![0.0; weights.len()];
-    let order = (Reconstruction::Prefix, order);
-    batch::numerators(order, d, patches, gates, weights, &mut numerators);
-    numerators
 }
 
 fn nonzero(denominator: f32) -> f32 {

@@ -20,7 +20,7 @@ const MACS_PER_NUMBER: usize = 8;
 
 /// The cheaper order for `n` patches, `c` neurons and patches of `d` numbers.
 pub fn choose_order(reconstruction: Reconstruction, n: usize, c: usize, d: usize) -> Order {
-    if reconstruction == Reconstruction::Own || n >= c {
+    if reconstruction == Reconstruction::Own {
         return Order::Gram;
     }
     let deflations = [32, 64, 128, 256].map(|block| Order::Deflation { block });

@@ -1,9 +1,10 @@
 //! The two slow forms: sample by sample, and the published order of products.
 
-use super::{Order, UpdateSums, batch, row_norms};
+use super::target::Target;
+use super::{Order, Scratch, UpdateSums, batch, row_norms};
 use crate::linalg::sum_of_squares;
 use crate::ops::{Geometry, gather, project_batch};
-use crate::rules::{Projections, Rule, Samples};
+use crate::rules::{Projections, Reconstruction, Rule, Samples};
 
 /// All patches of a batch (batch x height x width x channels), unfolded to
 /// N x D with N = batch x output height x output width.
@@ -33,9 +34,22 @@ pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f
     let mut gates = vec![0.0; u.len()];
     let mut denominators = vec![0.0; c];
     let projections = Projections { u, patch_norm: &patch_norm, weight_norm: &norms };
-    rule.gate(&projections, &mut gates, &mut denominators);
-    let mut numerators = vec![0.0; weights.len()];
+    rule.gate_vectorised(&projections, &mut gates, &mut denominators);
     let order = (rule.reconstruction(), Order::Gram);
-    batch::numerators(order, d, &mut patches.to_vec(), &gates, weights, &mut numerators);
-    UpdateSums { numerators, denominators }
+    update_in_order(order, d, (patches, &gates), weights, denominators)
+}
+
+/// The sums of patches (N x D) and their gates (N x C), the products taken in
+/// the order given.
+pub fn update_in_order(
+    order: (Reconstruction, Order),
+    d: usize,
+    given: (&[f32], &[f32]),
+    weights: &[f32],
+    denominators: Vec<f32>,
+) -> UpdateSums {
+    let mut sums = UpdateSums { numerators: vec![0.0; weights.len()], denominators: Vec::new() };
+    let target = Target::Sums { weights, sums: &mut sums };
+    batch::from_batch(target, order, given, d, denominators, &mut Scratch::default());
+    sums
 }

@@ -1,13 +1,14 @@
-//! A layer's training step: forward pass and update sums in one pass.
+//! A layer's training step: forward pass and update in one pass.
 
 use rayon::prelude::*;
 
-use super::batch::{self, subtract_own, subtract_prefix};
+use super::batch::{self, Block, Subtract, clear_above};
+use super::target::Target;
 use super::{UpdateSums, choose_order, row_norms};
-use crate::linalg::{Mat, MatMut, add_assign, gemm, simd, sum_of_squares};
+use crate::linalg::{Mat, MatMut, add_assign, dot_inlined, gemm, simd};
 use crate::ops::{
-    Geometry, Lane, Workspace, fewer_patches_than_neurons, finish_batch, finish_tile, gather_batch,
-    lane_ranges, project_batch, project_tile, sized, split_by_images, sum_lanes, tiles, zeroed,
+    Geometry, Lane, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges, project_batch,
+    project_tile, sized, split_by_images, sum_lanes, tiles, unfolds,
 };
 use crate::rules::{Projection, Projections, Reconstruction, Rule};
 
@@ -29,15 +30,46 @@ pub fn hebbian_step(
     workspace: &mut Workspace,
     out: &mut [f32],
 ) -> UpdateSums {
-    let norms = row_norms(weights, g.patch_len());
+    let mut sums = UpdateSums { numerators: vec![0.0; weights.len()], denominators: Vec::new() };
+    step(rule, g, batch, x, Target::Sums { weights, sums: &mut sums }, workspace, out);
+    sums
+}
+
+/// [`hebbian_step`], the update applied at once with learning rate `lr`: the
+/// same bits as [`UpdateSums::apply`], with fewer trips through memory.
+#[allow(clippy::too_many_arguments)]
+pub fn hebbian_step_applied(
+    rule: &dyn Rule,
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    weights: &mut [f32],
+    lr: f32,
+    workspace: &mut Workspace,
+    out: &mut [f32],
+) {
+    step(rule, g, batch, x, Target::Apply { weights, lr }, workspace, out);
+}
+
+fn step(
+    rule: &dyn Rule,
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    target: Target<'_>,
+    workspace: &mut Workspace,
+    out: &mut [f32],
+) {
+    let norms = row_norms(target.weights(), g.patch_len());
     let scale: Option<Vec<f32>> = match rule.projection() {
         Projection::Plain => None,
         Projection::Normalised => Some(reciprocals(&norms)),
     };
-    if fewer_patches_than_neurons(g, batch) {
-        few_patches(rule, g, batch, x, weights, (&norms, scale.as_deref()), workspace, out)
+    let gating = Gating { rule, norms: &norms, scale: scale.as_deref() };
+    if unfolds(g, batch) {
+        unfolded(&gating, g, batch, x, target, workspace, out);
     } else {
-        many_patches(rule, g, batch, x, weights, (&norms, scale.as_deref()), workspace, out)
+        tiled(&gating, g, batch, x, target, workspace, out);
     }
 }
 
@@ -46,115 +78,148 @@ pub(crate) fn reciprocals(norms: &[f32]) -> Vec<f32> {
     norms.iter().map(|&norm| if norm == 0.0 { 1.0 } else { 1.0 / norm }).collect()
 }
 
-/// N >= C: tile by tile, the lanes' sums added up at the end.
-#[allow(clippy::too_many_arguments)]
-fn many_patches(
-    rule: &dyn Rule,
+/// A rule at work with the weights of a step.
+struct Gating<'a> {
+    rule: &'a dyn Rule,
+    /// Norms of the weights, C.
+    norms: &'a [f32],
+    /// Scales of the forward projection, C.
+    scale: Option<&'a [f32]>,
+}
+
+impl Gating<'_> {
+    /// Gates of projections `u` (rows x C) of `patches` (rows x D), adding to
+    /// the denominators (C).
+    fn gate(
+        &self,
+        u: &[f32],
+        patches: &[f32],
+        patch_norms: &mut Vec<f32>,
+        gates: &mut [f32],
+        denominators: &mut [f32],
+    ) {
+        let (c, rows) = (self.norms.len(), u.len() / self.norms.len());
+        let with_norms = self.rule.needs_patch_norms();
+        let patch_norm = sized(patch_norms, if with_norms { rows } else { 0 });
+        if with_norms {
+            let patches = patches.chunks_exact(patches.len() / rows);
+            simd(
+                #[inline(always)]
+                || {
+                    let pairs = patch_norm.iter_mut().zip(patches);
+                    pairs.for_each(|(n, x)| *n = dot_inlined(x, x).sqrt());
+                },
+            );
+        }
+        let projections = Projections { u, patch_norm, weight_norm: self.norms };
+        self.rule.gate_vectorised(&projections, gates, &mut denominators[..c]);
+    }
+}
+
+/// Tile by tile, the lanes' sums added up at the end.
+fn tiled(
+    gating: &Gating<'_>,
     g: &Geometry,
     batch: usize,
     x: &[f32],
-    weights: &[f32],
-    (norms, scale): (&[f32], Option<&[f32]>),
+    target: Target<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
-) -> UpdateSums {
+) {
     let (c, d) = (g.filters, g.patch_len());
-    let prefix = rule.reconstruction() == Reconstruction::Prefix;
+    let prefix = gating.rule.reconstruction() == Reconstruction::Prefix;
+    let weights = target.weights();
     let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
-        zeroed(&mut lane.product, c * d);
-        zeroed(&mut lane.denominators, c);
-        zeroed(&mut lane.gate_sums, c);
-        zeroed(&mut lane.gram, if prefix { c * c } else { 0 });
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
+        lane.clear(c, if prefix { c } else { 0 });
         for tile in tiles(g, images.len()) {
             let rows = tile.rows;
             project_tile(g, x, &tile, weights, lane);
-            gate_rows(rule, norms, rows, d, lane);
-            let Lane { patches, gates, product, gram, gate_sums, responses, .. } = &mut *lane;
-            let gates = &gates[..rows * c];
+            let first = lane.begin_sums(c * d);
+            let Lane {
+                patches,
+                responses,
+                gates,
+                norms,
+                product,
+                gram,
+                denominators,
+                gate_sums,
+                ..
+            } = &mut *lane;
+            let (u, x) = (&responses[..rows * c], &patches[..rows * d]);
+            let gates = sized(gates, rows * c);
+            gating.gate(u, x, norms, gates, denominators);
             let a = Mat::new(gates, rows, c);
+            let keep = if first { 0.0 } else { 1.0 };
             let product = &mut MatMut::new(&mut product[..c * d], c, d);
-            gemm(product, 1.0, 1.0, a.t(), Mat::new(patches, rows, d));
+            gemm(product, keep, 1.0, a.t(), Mat::new(x, rows, d));
             if prefix {
                 gemm(&mut MatMut::new(&mut gram[..c * c], c, c), 1.0, 1.0, a.t(), a);
             } else {
-                gates.chunks_exact(c).for_each(|row| add_assign(&mut gate_sums[..c], row));
+                let sums = &mut gate_sums[..c];
+                gates.chunks_exact(c).for_each(|row| add_assign(sums, row));
             }
-            finish_tile(g, &tile, responses, scale, out, None);
+            finish_tile(g, &tile, responses, gating.scale, out, None);
         }
     });
-    let lanes = &workspace.lanes;
-    let mut numerators = vec![0.0; c * d];
-    sum_lanes(lanes, &mut numerators, |lane| &lane.product);
-    if prefix {
-        let mut gram = vec![0.0; c * c];
-        sum_lanes(lanes, &mut gram, |lane| &lane.gram);
-        subtract_prefix(d, &gram, weights, &mut numerators);
-    } else {
-        let mut sums = vec![0.0; c];
-        sum_lanes(lanes, &mut sums, |lane| &lane.gate_sums);
-        subtract_own(d, &sums, weights, &mut numerators);
-    }
+    let Workspace { lanes, scratch, .. } = workspace;
+    let lanes = &*lanes;
     let mut denominators = vec![0.0; c];
     sum_lanes(lanes, &mut denominators, |lane| &lane.denominators);
-    UpdateSums { numerators, denominators }
+    let mut sums = vec![0.0; if prefix { c * c } else { c }];
+    let subtract = if prefix {
+        sum_lanes(lanes, &mut sums, |lane| &lane.gram);
+        clear_above(&mut sums, c, 0);
+        Subtract::Prefix(&sums)
+    } else {
+        sum_lanes(lanes, &mut sums, |lane| &lane.gate_sums);
+        Subtract::Own(&sums)
+    };
+    batch::deliver(target, d, denominators, &subtract, scratch, |block: &Block, out| {
+        let rows = block.neurons.clone().zip(out.chunks_exact_mut(block.columns.len()));
+        for (neuron, out) in rows {
+            let at = neuron * d + block.columns.start;
+            let mut lanes = lanes.iter().filter(|lane| lane.has_sums);
+            match lanes.next() {
+                Some(lane) => out.copy_from_slice(&lane.product[at..at + out.len()]),
+                None => out.fill(0.0),
+            }
+            lanes.for_each(|lane| add_assign(out, &lane.product[at..at + out.len()]));
+        }
+    });
 }
 
-/// Gates of the tile in `lane` (`gates`), adding to its denominators.
-fn gate_rows(rule: &dyn Rule, norms: &[f32], rows: usize, d: usize, lane: &mut Lane) {
-    let c = norms.len();
-    let Lane { patches, responses, gates, norms: patch_norms, denominators, .. } = lane;
-    let patch_norm = sized(patch_norms, if rule.needs_patch_norms() { rows } else { 0 });
-    let patches = patches.chunks_exact(d);
-    patch_norm.iter_mut().zip(patches).for_each(|(n, x)| *n = sum_of_squares(x).sqrt());
-    let projections = Projections { u: &responses[..rows * c], patch_norm, weight_norm: norms };
-    let (gates, denominators) = (sized(gates, rows * c), &mut denominators[..c]);
-    simd(
-        #[inline(always)]
-        || rule.gate(&projections, gates, denominators),
-    );
-}
-
-/// N < C: all patches at once, the work split by neuron or patch column.
-#[allow(clippy::too_many_arguments)]
-fn few_patches(
-    rule: &dyn Rule,
+/// All patches at once, the work split by neuron or patch column.
+fn unfolded(
+    gating: &Gating<'_>,
     g: &Geometry,
     batch: usize,
     x: &[f32],
-    weights: &[f32],
-    (norms, scale): (&[f32], Option<&[f32]>),
+    target: Target<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
-) -> UpdateSums {
+) {
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
-    let Workspace { patches, projections, gates, .. } = workspace;
-    let patches = gather_batch(g, batch, x, patches);
-    let u = project_batch(patches, weights, d, projections);
+    let Workspace { patches, projections, gates, scratch, .. } = workspace;
+    let patches = &*gather_batch(g, batch, x, patches);
+    let u = project_batch(patches, target.weights(), d, projections);
     let gates = sized(gates, n * c);
-    let with_norms = rule.needs_patch_norms();
     let parts: Vec<Vec<f32>> = u
         .par_chunks(ROWS * c)
         .zip(gates.par_chunks_mut(ROWS * c))
         .zip(patches.par_chunks(ROWS * d))
         .map(|((u, gates), patches)| {
-            let mut patch_norm = Vec::new();
-            if with_norms {
-                patch_norm.extend(patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()));
-            }
-            let projections = Projections { u, patch_norm: &patch_norm, weight_norm: norms };
             let mut denominators = vec![0.0; c];
-            rule.gate(&projections, gates, &mut denominators);
+            gating.gate(u, patches, &mut Vec::new(), gates, &mut denominators);
             denominators
         })
         .collect();
     let mut denominators = vec![0.0; c];
     parts.iter().for_each(|part| add_assign(&mut denominators, part));
-    finish_batch(g, batch, u, scale, out, None);
-    let reconstruction = rule.reconstruction();
+    finish_batch(g, batch, u, gating.scale, out, None);
+    let reconstruction = gating.rule.reconstruction();
     let order = (reconstruction, choose_order(reconstruction, n, c, d));
-    let mut numerators = vec![0.0; c * d];
-    batch::numerators(order, d, patches, gates, weights, &mut numerators);
-    UpdateSums { numerators, denominators }
+    batch::from_batch(target, order, (patches, gates), d, denominators, scratch);
 }

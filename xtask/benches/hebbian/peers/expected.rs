@@ -1,9 +1,10 @@
 //! What a peer must compute: the same as ours, from the same inputs.
 
 use anyhow::{Context, Result, bail};
+use hebbian::engine::Trainer;
 use hebbian::network::Tensors;
 use hebbian::ops::Workspace;
-use hebbian::train::{FinetuneConfig, Trainer};
+use hebbian::train::FinetuneConfig;
 use hebbian::update::hebbian_step;
 
 use crate::steps::{Subject, Work, difference, rule};
@@ -118,7 +119,8 @@ fn supervised(subject: &Subject, images: usize) -> Vec<Expected> {
     let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
     let (x, labels) = (subject.first(images), &subject.labels[..images]);
     let found = trainer.gradients(&mut network, &head, x, labels, &[], false);
-    trainer.step(&mut network, &mut head, &found.by_parameter, config.lr, &config);
+    let (loss, gradients) = (found.loss as f32, found.by_parameter.clone());
+    trainer.step(&mut network, &mut head, &config.sgd(config.lr));
     let mut parameters = Vec::new();
     for (index, (before, after)) in subject.network.blocks.iter().zip(network.blocks).enumerate() {
         let layer = format!("L{}", index + 1);
@@ -129,8 +131,8 @@ fn supervised(subject: &Subject, images: usize) -> Vec<Expected> {
     }
     parameters.push(("head.weight".into(), &subject.head.weights, head.weights));
     parameters.push(("head.bias".into(), &subject.head.bias, head.bias));
-    let mut all = vec![Expected::new("loss", vec![found.loss as f32])];
-    for ((name, before, after), gradient) in parameters.into_iter().zip(found.by_parameter) {
+    let mut all = vec![Expected::new("loss", vec![loss])];
+    for ((name, before, after), gradient) in parameters.into_iter().zip(gradients) {
         let gradient = Expected::new(format!("{name}.gradient"), gradient);
         all.push(Expected { is_gradient: true, ..gradient });
         let (name, from) = (format!("{name}.after"), before.clone());

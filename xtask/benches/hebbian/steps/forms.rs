@@ -63,7 +63,8 @@ fn update(
     (sums, out)
 }
 
-/// One step of all layers together, as pre-training takes it.
+/// One step of all layers together in one of the slow forms, layer by layer as
+/// the engine takes it.
 pub(crate) fn step(
     form: Form,
     rule: &dyn Rule,

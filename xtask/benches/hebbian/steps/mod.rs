@@ -7,12 +7,13 @@ mod subject;
 mod work;
 
 use anyhow::{Result, ensure};
+use hebbian::engine::Device;
 use hebbian::network::Model;
 use hebbian::train::for_each_features;
 
 use crate::Bench;
 use crate::timing::Timing;
-pub(crate) use forms::{Form, TOLERANCE, difference, step};
+pub(crate) use forms::{Form, TOLERANCE, difference};
 pub(crate) use rows::{Row, Steps};
 pub(crate) use subject::{CLASSES, Subject};
 pub(crate) use work::{Work, rule};
@@ -70,7 +71,8 @@ fn extraction(bench: &Bench) -> Result<Row> {
     let depth = model.network.depth();
     let timing = Timing::of(bench.runs, || {
         let mut seen = 0;
-        for_each_features(&model, depth, &images, "extraction", &mut |_| {}, |rows, _| {
+        let (device, observer) = (Device::Cpu, &mut |_: hebbian::train::Event<'_>| {});
+        for_each_features(&model, depth, &images, &device, "extraction", observer, |rows, _| {
             seen += rows.len();
             Ok(())
         })?;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use hebbian::engine::Trainer;
 use hebbian::network::{Head, Network, NetworkSpec, Tensors};
 use hebbian::rules::Projection;
-use hebbian::train::Trainer;
 
 use crate::NETWORK;
 use crate::input::Input;

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail, ensure};
+use hebbian::engine::{Device, HebbianStep, SupervisedStep};
 use hebbian::network::NetworkSpec;
 use hebbian::ops::Workspace;
 use hebbian::rules::{self, Rule};
-use hebbian::train::{FinetuneConfig, Trainer};
+use hebbian::train::FinetuneConfig;
 
 use super::forms::{self, Form};
 use super::{CLASSES, RULES, Subject, floor};
@@ -74,32 +75,43 @@ impl Work {
     ) -> Result<Timing> {
         ensure!(images <= subject.labels.len(), "there are {} images", subject.labels.len());
         let x = subject.first(images);
-        let mut workspace = Workspace::default();
+        let mut engine = Device::Cpu.engine();
         match self {
             Self::Forward => {
                 let network = &subject.network;
                 Timing::of(runs, || {
-                    network.features(network.depth(), x, &mut workspace);
+                    engine.features(network, network.depth(), x)?;
                     Ok(())
                 })
             }
             Self::Hebbian(name) => {
                 let rule = rule(name)?;
-                let lr = rules::info(name)?.learning_rate as f32;
+                let rule = rule.as_ref();
+                let lr = rules::info(name)?.learning_rate;
                 let mut network = subject.projecting(rule.projection());
+                if form != Form::Engine {
+                    let mut workspace = Workspace::default();
+                    return Timing::of(runs, || {
+                        forms::step(form, rule, lr as f32, &mut network, x, &mut workspace);
+                        Ok(())
+                    });
+                }
+                let depth = network.depth();
+                let rates = vec![lr; depth];
+                let step =
+                    HebbianStep { rule, x, learning: 0..depth, rates: &rates, measure: false };
                 Timing::of(runs, || {
-                    forms::step(form, rule.as_ref(), lr, &mut network, x, &mut workspace);
+                    engine.hebbian_step(&mut network, &step)?;
                     Ok(())
                 })
             }
             Self::Supervised => {
                 let (mut network, mut head) = (subject.network.clone(), subject.head.clone());
-                let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
-                let labels = &subject.labels[..images];
+                let config = FinetuneConfig::default();
+                let (labels, sgd) = (&subject.labels[..images], config.sgd(config.lr));
+                let step = SupervisedStep { x, labels, keep: &[], sgd };
                 Timing::of(runs, || {
-                    let found = trainer.gradients(&mut network, &head, x, labels, &[], false);
-                    let gradients = &found.by_parameter;
-                    trainer.step(&mut network, &mut head, gradients, config.lr, &config);
+                    engine.supervised_step(&mut network, &mut head, &step)?;
                     Ok(())
                 })
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
+use hebbian::engine::Device;
 use hebbian::error::Error;
 use hebbian::network::{Model, NetworkSpec, write_atomically};
 use hebbian::rules;
@@ -125,8 +126,16 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         let mut run = RunFolder::create(&out.join("pretrain"), &toml::to_string(&config)?, true)?;
         let (images, start) = (train.images(), random.clone());
         let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-        let (model, _) =
-            pretrain(start, rule.as_ref(), &images, &config, Some(&mut run), None, observer)?;
+        let (model, _) = pretrain(
+            start,
+            rule.as_ref(),
+            &images,
+            &config,
+            &Device::Cpu,
+            Some(&mut run),
+            None,
+            observer,
+        )?;
         model.save(&run.model_path())?;
         Ok(model)
     })?;
@@ -150,13 +159,24 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     })?;
     let without = clock.time("test without pre-training", || {
         let images = test.images();
-        let scores = hebbian::train::score(&scratch, &images, "testing", &mut |e| progress.on(e))?;
+        let scores = hebbian::train::score(&scratch, &images, &Device::Cpu, "testing", &mut |e| {
+            progress.on(e)
+        })?;
         Ok(accuracy(&scores, 1, |row| test.label(row)))
     })?;
     clock.time("build the gallery", || {
         let made = (&tuned, super::shared::absolute(&out.join("tuned")));
         let folder = out.join("gallery");
-        super::index::build(made, LAYER, train, &train.images(), &folder, true, &mut progress)
+        super::index::build(
+            made,
+            LAYER,
+            train,
+            &train.images(),
+            &folder,
+            true,
+            &Device::Cpu,
+            &mut progress,
+        )
     })?;
 
     let neighbours = after.hits;
@@ -215,8 +235,17 @@ fn tune(
     let mut model = base.clone();
     model.network = model.network.cut(LAYER);
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-    let (model, _) =
-        finetune(model, labelled, None, classes, &config, Some(&mut run), None, observer)?;
+    let (model, _) = finetune(
+        model,
+        labelled,
+        None,
+        classes,
+        &config,
+        &Device::Cpu,
+        Some(&mut run),
+        None,
+        observer,
+    )?;
     model.save(&run.model_path())?;
     Ok(model)
 }
@@ -232,10 +261,18 @@ fn searched(
     let dim = model.network.feature_len(LAYER);
     let mut features = |images: &Images, stage: &str| -> Result<Vec<f32>> {
         let mut all = Vec::with_capacity(images.len() * dim);
-        for_each_features(model, LAYER, images, stage, &mut |e| progress.on(e), |_, f| {
-            all.extend(f);
-            Ok(())
-        })?;
+        for_each_features(
+            model,
+            LAYER,
+            images,
+            &Device::Cpu,
+            stage,
+            &mut |e| progress.on(e),
+            |_, f| {
+                all.extend(f);
+                Ok(())
+            },
+        )?;
         Ok(all)
     };
     let gallery = features(&sample.train.images(), "features of the gallery")?;

@@ -1,0 +1,197 @@
+//! Supervised gradients through the whole network, on the processor.
+
+use std::path::Path;
+
+use super::Sgd;
+use crate::Result;
+use crate::network::{Head, Network, Normalised, Tensors, cross_entropy};
+use crate::ops::{BlockGradients, Workspace, batch_norm_backward, block_backward, block_forward};
+
+/// Loss, scores and gradients of one batch.
+#[derive(Default)]
+pub struct Gradients {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Scores, batch x classes.
+    pub scores: Vec<f32>,
+    /// Gradient of each parameter: weight, gamma and beta of each layer, then
+    /// weight and bias of the head.
+    pub by_parameter: Vec<Vec<f32>>,
+    /// Gradient by the input, batch x height x width x 3, where asked for.
+    pub by_input: Option<Vec<f32>>,
+}
+
+/// What the backward pass needs of a block's forward pass.
+#[derive(Default)]
+struct Saved {
+    pooled: Vec<f32>,
+    winners: Option<Vec<u8>>,
+    normalised: Normalised,
+    scale: Option<Vec<f32>>,
+    /// The pooled map normalised: input of the next block.
+    out: Vec<f32>,
+}
+
+/// Names of all parameters and how many numbers each has, in the order of
+/// [`Gradients::by_parameter`].
+fn parameters(network: &Network, head: &Head) -> Vec<(String, usize)> {
+    let mut all = Vec::new();
+    for (index, block) in network.blocks.iter().enumerate() {
+        let (layer, c) = (format!("L{}", index + 1), block.geometry.filters);
+        all.push((format!("{layer}.weight"), block.weights.len()));
+        all.push((format!("{layer}.gamma"), c));
+        all.push((format!("{layer}.beta"), c));
+    }
+    all.push(("head.weight".into(), head.weights.len()));
+    all.push(("head.bias".into(), head.bias.len()));
+    all
+}
+
+/// The parameters themselves, in that order.
+fn values<'a>(network: &'a mut Network, head: &'a mut Head) -> Vec<&'a mut Vec<f32>> {
+    let blocks = network.blocks.iter_mut();
+    let mut all: Vec<_> = blocks
+        .flat_map(|block| [&mut block.weights, &mut block.norm.gamma, &mut block.norm.beta])
+        .collect();
+    all.extend([&mut head.weights, &mut head.bias]);
+    all
+}
+
+/// Gradients and optimiser of a network and its head; keeps its buffers
+/// between steps, since touching fresh memory costs more than the arithmetic
+/// done in it.
+#[derive(Default)]
+pub struct Trainer {
+    workspace: Workspace,
+    saved: Vec<Saved>,
+    /// Gradients by the maps, taken in turns.
+    d_maps: [Vec<f32>; 2],
+    gradients: Gradients,
+    momentum: Vec<Vec<f32>>,
+}
+
+impl Trainer {
+    /// Goes on with saved momentum.
+    ///
+    /// # Errors
+    /// If it is not that of this network; the message names `path`.
+    pub fn set_momentum(
+        &mut self,
+        network: &Network,
+        head: &Head,
+        path: &Path,
+        mut saved: Tensors,
+    ) -> Result<()> {
+        let all = parameters(network, head).into_iter();
+        let momentum = all.map(|(name, len)| saved.take(path, &name, &[len]));
+        self.momentum = momentum.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// The momentum, to be saved; none before the first step.
+    pub fn momentum(&self, network: &Network, head: &Head) -> Tensors {
+        let mut tensors = Tensors::default();
+        for ((name, len), values) in parameters(network, head).into_iter().zip(&self.momentum) {
+            tensors.insert(name, &[len], values);
+        }
+        tensors
+    }
+
+    /// Loss and gradients of a batch; moves the running statistics of the
+    /// normalisations.
+    ///
+    /// # Shapes
+    /// `x`: batch x height x width x 3; `labels`: one class a row; `keep`: factor
+    /// of each feature (batch x feature length), 0 where dropped, or empty.
+    pub fn gradients(
+        &mut self,
+        network: &mut Network,
+        head: &Head,
+        x: &[f32],
+        labels: &[u32],
+        keep: &[f32],
+        by_input: bool,
+    ) -> &Gradients {
+        self.gradients.by_parameter.resize_with(3 * network.depth() + 2, Vec::new);
+        self.forward(network, labels.len(), x);
+        if let Some(last) = self.saved.last_mut() {
+            let features = &mut last.out;
+            features.iter_mut().zip(keep).for_each(|(f, k)| *f *= k);
+            let scores = head.scores(features);
+            let mut d_scores = scores.clone();
+            self.gradients.loss = cross_entropy(&mut d_scores, labels);
+            self.gradients.scores = scores;
+            let [.., d_weights, d_bias] = &mut self.gradients.by_parameter[..] else {
+                unreachable!("a classifier has two parameters")
+            };
+            head.gradients(features, &d_scores, d_weights, d_bias);
+            head.gradient_by_features(&d_scores, &mut self.d_maps[0]);
+            self.d_maps[0].iter_mut().zip(keep).for_each(|(d, k)| *d *= k);
+        }
+        self.backward(network, labels.len(), x, by_input);
+        &self.gradients
+    }
+
+    fn forward(&mut self, network: &mut Network, batch: usize, x: &[f32]) {
+        self.saved.resize_with(network.depth(), Saved::default);
+        let mut input = x;
+        for (block, saved) in network.blocks.iter_mut().zip(&mut self.saved) {
+            let g = block.geometry;
+            let len = batch * g.output_len();
+            saved.scale = block.scale(network.projection);
+            saved.pooled.resize(len, 0.0);
+            let winners = (g.pool > 1).then(|| {
+                let winners = saved.winners.get_or_insert_default();
+                winners.resize(len, 0);
+                &mut winners[..]
+            });
+            let (weights, scale) = (&block.weights, saved.scale.as_deref());
+            let (workspace, pooled) = (&mut self.workspace, &mut saved.pooled);
+            block_forward(&g, batch, input, weights, scale, workspace, pooled, winners);
+            saved.out.clear();
+            saved.out.extend_from_slice(pooled);
+            saved.normalised = block.norm.train(&mut saved.out);
+            input = &saved.out;
+        }
+    }
+
+    fn backward(&mut self, network: &Network, batch: usize, x: &[f32], by_input: bool) {
+        let [d_out, d_x] = &mut self.d_maps;
+        let parameters = self.gradients.by_parameter.chunks_exact_mut(3);
+        for (index, (block, gradients)) in network.blocks.iter().zip(parameters).enumerate().rev() {
+            let [d_weights, d_gamma, d_beta] = gradients else { continue };
+            let g = &block.geometry;
+            let saved = &self.saved[index];
+            let Normalised { mean, inv_std, factor } = &saved.normalised;
+            let gamma = &block.norm.gamma;
+            (*d_gamma, *d_beta) =
+                batch_norm_backward(&saved.pooled, mean, inv_std, gamma, factor, d_out);
+            d_weights.resize(g.weight_len(), 0.0);
+            let wanted = index > 0 || by_input;
+            d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);
+            let given = BlockGradients {
+                x: if index == 0 { x } else { &self.saved[index - 1].out },
+                pooled: &saved.pooled,
+                winners: saved.winners.as_deref(),
+                d_pooled: d_out,
+            };
+            let (scale, weights) = (saved.scale.as_deref(), &block.weights);
+            let into = (&mut d_weights[..], wanted.then_some(&mut d_x[..]));
+            block_backward(g, batch, weights, scale, &given, &mut self.workspace, into);
+            std::mem::swap(d_out, d_x);
+        }
+        self.gradients.by_input = by_input.then(|| d_out.clone());
+    }
+
+    /// One step along the gradients last computed.
+    pub fn step(&mut self, network: &mut Network, head: &mut Head, sgd: &Sgd) {
+        let gradients = &self.gradients.by_parameter;
+        if self.momentum.is_empty() {
+            self.momentum = gradients.iter().map(|d| vec![0.0; d.len()]).collect();
+        }
+        for ((w, v), d) in values(network, head).into_iter().zip(&mut self.momentum).zip(gradients)
+        {
+            sgd.step(w, v, d);
+        }
+    }
+}
