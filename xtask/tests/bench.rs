@@ -5,11 +5,14 @@
 
 #[path = "../benches/hebbian/steps/floor.rs"]
 mod floor;
+#[path = "../benches/hebbian/report/table.rs"]
+mod table;
 #[path = "../benches/hebbian/timing.rs"]
 mod timing;
 
 use hebbian::network::NetworkSpec;
 use hebbian::rules::Reconstruction;
+use table::Table;
 use timing::Timing;
 
 #[test]
@@ -51,4 +54,18 @@ fn a_row_knows_its_own_peak_of_memory() {
     let small = runs(1 << 20).unwrap();
     assert_eq!(small.runs.len(), 5);
     assert!(small.peak_mib.is_some_and(|peak| peak + 128.0 < large), "{small:?} {large}");
+}
+
+#[test]
+fn a_table_is_even_with_its_numbers_to_the_right() {
+    let mut table = Table::new(1, &["what", "ms"]);
+    table.push(["forward".to_owned(), table::ms(0.0123)]);
+    table.push(["step".to_owned(), table::ms(1.5)]);
+    let want = "\
+| what    |     ms |
+| ------- | -----: |
+| forward |   12.3 |
+| step    | 1500.0 |
+";
+    assert_eq!(table.to_markdown(), want);
 }

@@ -70,7 +70,9 @@ impl Python {
         for pool in ["OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
             command.env(pool, &threads);
         }
-        // What torch.compile has compiled stays in the build folder.
+        // Nothing is left beside the scripts; what torch.compile has compiled
+        // stays in the build folder.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
         let compiled = Path::new(env!("CARGO_TARGET_TMPDIR")).join("torchinductor");
         command.env("TORCHINDUCTOR_CACHE_DIR", compiled);
         let command = command.stdin(Stdio::null()).stderr(Stdio::inherit());
