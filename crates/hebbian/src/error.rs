@@ -50,6 +50,9 @@ pub enum Error {
         /// Step of the run, from 1.
         step: usize,
     },
+    /// The device that was asked for is not there, or failed.
+    #[error("{0}")]
+    Device(String),
     /// Reading or writing failed; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -4,11 +4,14 @@
 //! - [`update`]: from a rule's gate to the weight update;
 //! - [`ops`]: layer operations on the CPU;
 //! - [`engine`]: where a network's arithmetic runs, one form for each kind of device;
+//! - `gpu`: layer operations on a graphics card (feature `vulkan`);
 //! - [`network`]: network files, layers, models on disk;
 //! - [`train`]: pre-training, fine-tuning, probes.
 
 pub mod engine;
 pub mod error;
+#[cfg(feature = "vulkan")]
+pub mod gpu;
 pub mod linalg;
 pub mod network;
 pub mod ops;

@@ -9,6 +9,8 @@ mod store;
 pub use head::{Head, cross_entropy, softmax_rows};
 pub use model::{Model, Provenance, RuleRecord};
 pub use norm::{BatchNorm, Normalised};
+#[cfg(feature = "vulkan")]
+pub(crate) use norm::{EPS as NORM_EPS, MOMENTUM as NORM_MOMENTUM};
 pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS, toml_problem};
 pub use store::{Tensors, write_atomically};
 

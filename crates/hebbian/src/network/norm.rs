@@ -4,9 +4,9 @@ use super::NormKind;
 use crate::ops::{affine_in_place, batch_statistics};
 
 /// Added to variances before the square root.
-const EPS: f32 = 1e-5;
+pub(crate) const EPS: f32 = 1e-5;
 /// Share of a batch's statistics in the running ones.
-const MOMENTUM: f32 = 0.1;
+pub(crate) const MOMENTUM: f32 = 0.1;
 
 /// Batch normalisation of C channels.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
+use super::{GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
 
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "hpca",
@@ -51,6 +51,14 @@ impl Rule for Hpca {
         let rows = projections.u.len() / denominators.len();
         a.iter_mut().zip(projections.u).for_each(|(a, u)| *a = u.max(0.0));
         denominators.iter_mut().for_each(|d| *d += rows as f32);
+    }
+
+    fn gate_wgsl(&self) -> Option<GateWgsl> {
+        let body = "
+            for (var i = lane(); i < c; i += LANES) {
+                gate(i, max(u(i), 0.0), 1.0);
+            }";
+        Some(GateWgsl { body, constants: Vec::new() })
     }
 
     fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64> {

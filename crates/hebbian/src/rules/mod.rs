@@ -52,6 +52,30 @@ pub struct Projections<'a> {
     pub weight_norm: &'a [f32],
 }
 
+/// A gate in WGSL, the shading language of the GPU. The statements see one row
+/// at a time; a row's neurons are shared out among invocations:
+///
+/// ```text
+/// c                                        number of neurons
+/// for (var i = lane(); i < c; i += LANES)  the neurons of an invocation
+/// u(i), weight_norm(i)                     projection and weight norm of neuron i
+/// patch_norm(), inverse(x)                 norm of the patch; 1 / x, 1 for 0
+/// row_max(x), row_sum(x)                   over all invocations
+/// keep(i, x), kept(i)                      a number to be had again later
+/// gate(i, a, share)                        gate of neuron i, and the row's
+///                                          share of its denominator
+/// ```
+///
+/// `patch_norm`, `row_max` and `row_sum` are called outside of loops over the
+/// neurons, and `gate` once a neuron.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateWgsl {
+    /// The statements.
+    pub body: &'static str,
+    /// Constants they name.
+    pub constants: Vec<(&'static str, f32)>,
+}
+
 /// A block of patches (N x D) and the weights (C x D), for the oracle.
 pub struct Samples<'a, T> {
     /// Patches, N x D.
@@ -112,6 +136,12 @@ pub trait Rule: fmt::Debug + Send + Sync {
             #[inline(always)]
             || self.gate(projections, a, d),
         );
+    }
+
+    /// The gate once more, for the GPU: WGSL statements over one row. A rule
+    /// without it runs on the CPU only.
+    fn gate_wgsl(&self) -> Option<GateWgsl> {
+        None
     }
 
     /// The rule as its paper writes it, in double precision: the update

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
+use super::{GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
 use crate::error::{Error, Result};
 use crate::linalg::{exp, largest, sum};
 
@@ -97,6 +97,30 @@ impl Rule for SoftWta {
                 *r = share * share;
             }
         }
+    }
+
+    fn gate_wgsl(&self) -> Option<GateWgsl> {
+        let body = "
+            let patch = inverse(patch_norm());
+            var best = LOWEST;
+            for (var i = lane(); i < c; i += LANES) {
+                let half = 0.5 * (u(i) * patch * inverse(weight_norm(i)) + 1.0);
+                keep(i, half * half * BETA);
+                best = max(best, kept(i));
+            }
+            best = row_max(best);
+            var sum = 0.0;
+            for (var i = lane(); i < c; i += LANES) {
+                keep(i, exp(kept(i) - best));
+                sum += kept(i);
+            }
+            let scale = 1.0 / row_sum(sum);
+            for (var i = lane(); i < c; i += LANES) {
+                let share = kept(i) * scale;
+                gate(i, share * share, share);
+            }";
+        let beta = (1.0 / self.temperature) as f32;
+        Some(GateWgsl { body, constants: vec![("BETA", beta.min(f32::MAX))] })
     }
 
     fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64> {

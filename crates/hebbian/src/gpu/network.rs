@@ -1,0 +1,453 @@
+//! A network held on the card, and its steps.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use wgpu::{Buffer, SubmissionIndex};
+
+use super::device::Gpu;
+use super::layer::{CHANGE_PARTS, Layer};
+use super::plan::{Builder, Plan, Scratch, Word};
+use super::product::{Operand, Product};
+use super::shaders;
+use crate::network::{Head, Network};
+use crate::rules::Rule;
+use crate::{Error, Result};
+
+/// Steps that may be queued before the host waits for the oldest.
+const QUEUED: usize = 2;
+
+/// Which step, of how many images.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    Features { depth: usize, batch: usize },
+    Hebbian { rule: String, batch: usize, learning: Range<usize>, log: bool },
+    Supervised { batch: usize, drop: bool },
+}
+
+/// The settings of stochastic gradient descent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descent {
+    /// Learning rate.
+    pub lr: f32,
+    /// Nesterov momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+}
+
+/// A network, and a classifier where there is one, on a card. Everything stays
+/// there; what a step needs is made before the first step of its kind and
+/// batch size.
+pub struct GpuNetwork {
+    gpu: Arc<Gpu>,
+    layers: Vec<Layer>,
+    head: Option<DeviceHead>,
+    scratch: Scratch,
+    plans: HashMap<Step, Plan>,
+    queued: VecDeque<SubmissionIndex>,
+    half: bool,
+}
+
+/// The classifier on the card, and what descent needs of all parameters.
+struct DeviceHead {
+    classes: usize,
+    features: usize,
+    weights: Buffer,
+    bias: Buffer,
+    /// Momentum, in the order of [`crate::train::Gradients::by_parameter`],
+    /// gamma and beta of a layer together.
+    momentum: Vec<Buffer>,
+    /// Learning rate, momentum, weight decay.
+    settings: Buffer,
+}
+
+impl DeviceHead {
+    fn new(gpu: &Gpu, head: &Head, layers: &[Layer]) -> Result<Self> {
+        let mut momentum = Vec::new();
+        for layer in layers {
+            momentum.push(gpu.buffer("momentum", layer.g.weight_len())?);
+            momentum.push(gpu.buffer("momentum", 2 * layer.g.filters)?);
+        }
+        momentum.push(gpu.buffer("momentum", head.weights.len())?);
+        momentum.push(gpu.buffer("momentum", head.bias.len())?);
+        Ok(Self {
+            classes: head.bias.len(),
+            features: head.features(),
+            weights: gpu.buffer_of("the classifier's weights", &head.weights)?,
+            bias: gpu.buffer_of("the classifier's bias", &head.bias)?,
+            momentum,
+            settings: gpu.uniform(&[0; 4]),
+        })
+    }
+}
+
+impl GpuNetwork {
+    /// Puts a network, and the classifier on top of it, on the card.
+    ///
+    /// With `half`, the operands of matrix products are rounded to half
+    /// precision; sums stay in single precision.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the card has not the memory, or no half precision
+    /// where it is asked for.
+    pub fn new(
+        gpu: &Arc<Gpu>,
+        network: &Network,
+        head: Option<&Head>,
+        half: bool,
+    ) -> Result<Self> {
+        if half && !gpu.has_half() {
+            let problem = format!("{} does not compute in half precision", gpu.name());
+            return Err(Error::Device(problem));
+        }
+        let blocks = network.blocks.iter().enumerate();
+        let layers = blocks.map(|(i, block)| Layer::new(gpu, i, block, network.projection));
+        let layers = layers.collect::<Result<Vec<_>>>()?;
+        let head = head.map(|head| DeviceHead::new(gpu, head, &layers)).transpose()?;
+        let (scratch, plans, queued) = (Scratch::default(), HashMap::new(), VecDeque::new());
+        let gpu = Arc::clone(gpu);
+        Ok(Self { gpu, layers, head, scratch, plans, queued, half })
+    }
+
+    /// The card it is on.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
+    /// Features of layer `depth` (1 for `L1`) with the running statistics.
+    ///
+    /// # Shapes
+    /// `x`: batch x height x width x channels; result: batch x feature length,
+    /// each image's map in the order height, width, channel.
+    pub fn features(&mut self, depth: usize, x: &[f32]) -> Result<Vec<f32>> {
+        let batch = self.batch_of(x);
+        let step = Step::Features { depth, batch };
+        self.run(step, x, |network, b, x| {
+            let mut map = x.clone();
+            for layer in &network[..depth] {
+                map = layer.forward(b, &map, batch, false)?.map;
+            }
+            Ok(())
+        })?;
+        let layer = &self.layers[depth - 1];
+        let len = batch * layer.g.output_len();
+        let map = self.scratch.get(&self.gpu, &format!("{}: the normalised map", layer.name), len)?;
+        Ok(self.gpu.read(&[(&map, len)])?.swap_remove(0))
+    }
+
+    /// One Hebbian step of the layers `learning`, with a learning rate each;
+    /// layers below run as they are, layers above not at all. With `log`,
+    /// returns the relative change `||lr dW|| / ||W||` of each layer that
+    /// learned, for which it waits; else it only queues the step.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the rule has no form for the GPU, or the card
+    /// fails.
+    pub fn hebbian_step(
+        &mut self,
+        rule: &dyn Rule,
+        x: &[f32],
+        learning: Range<usize>,
+        lr: &[f32],
+        log: bool,
+    ) -> Result<Vec<f64>> {
+        let batch = self.batch_of(x);
+        for (layer, &lr) in self.layers[learning.clone()].iter().zip(lr) {
+            self.gpu.write(&layer.rate, &[lr, 0.0, 0.0, 0.0]);
+        }
+        let key = format!("{} {}", rule.name(), rule.params());
+        let step = Step::Hebbian { rule: key, batch, learning: learning.clone(), log };
+        self.run(step, x, |layers, b, x| {
+            let mut map = x.clone();
+            for (index, layer) in layers[..learning.end].iter().enumerate() {
+                let passed = if index < learning.start {
+                    layer.forward(b, &map, batch, false)?
+                } else {
+                    let name = format!("{}: the change", layer.name);
+                    let change =
+                        if log { Some(b.scratch(&name, 2 * CHANGE_PARTS)?) } else { None };
+                    layer.learn(b, rule, &map, batch, change.as_ref())?
+                };
+                map = passed.map;
+            }
+            Ok(())
+        })?;
+        if log { self.changes(learning, lr) } else { Ok(Vec::new()) }
+    }
+
+    /// Relative change of each layer in the last step.
+    fn changes(&mut self, learning: Range<usize>, lr: &[f32]) -> Result<Vec<f64>> {
+        let mut buffers = Vec::new();
+        for layer in &self.layers[learning] {
+            let name = format!("{}: the change", layer.name);
+            buffers.push(self.scratch.get(&self.gpu, &name, 2 * CHANGE_PARTS)?);
+        }
+        let parts: Vec<_> = buffers.iter().map(|buffer| (buffer, 2 * CHANGE_PARTS)).collect();
+        let found = self.gpu.read(&parts)?;
+        let norm = |parts: &[f32], which: usize| {
+            parts[which..].iter().step_by(2).map(|&x| f64::from(x)).sum::<f64>().sqrt()
+        };
+        let change = |(parts, &lr): (&Vec<f32>, &f32)| {
+            f64::from(lr) * norm(parts, 0) / norm(parts, 1).max(f64::MIN_POSITIVE)
+        };
+        Ok(found.iter().zip(lr).map(change).collect())
+    }
+
+    /// One supervised step of all layers and the classifier. Returns the mean
+    /// cross-entropy and the scores (batch x classes) before the step.
+    ///
+    /// # Shapes
+    /// `x`: batch x height x width x channels; `labels`: one class a row;
+    /// `keep`: factor of each feature (batch x feature length), or empty.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is no classifier or the card fails.
+    pub fn supervised_step(
+        &mut self,
+        x: &[f32],
+        labels: &[u32],
+        keep: &[f32],
+        descent: Descent,
+    ) -> Result<(f64, Vec<f32>)> {
+        let batch = labels.len();
+        let head = self.head.take();
+        let result = match &head {
+            None => Err(Error::Device("the network on the card has no classifier".into())),
+            Some(head) => self.supervised(head, x, labels, keep, descent),
+        };
+        self.head = head;
+        let mut scores = result?;
+        let losses = scores.split_off(scores.len() - batch);
+        let loss: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+        Ok((loss / batch as f64, scores))
+    }
+
+    /// The step itself; returns the scores and then a loss for each image.
+    fn supervised(
+        &mut self,
+        head: &DeviceHead,
+        x: &[f32],
+        labels: &[u32],
+        keep: &[f32],
+        descent: Descent,
+    ) -> Result<Vec<f32>> {
+        let (gpu, batch) = (Arc::clone(&self.gpu), labels.len());
+        let drop = !keep.is_empty();
+        let settings = [descent.lr, descent.momentum, descent.weight_decay, 0.0];
+        gpu.write(&head.settings, &settings);
+        gpu.write(&self.scratch.get(&gpu, "labels", batch)?, labels);
+        if drop {
+            gpu.write(&self.scratch.get(&gpu, "kept features", keep.len())?, keep);
+        }
+        let step = Step::Supervised { batch, drop };
+        self.run(step, x, |layers, b, x| {
+            let mut maps = vec![x.clone()];
+            let mut passed = Vec::new();
+            for layer in layers {
+                let step = layer.forward(b, &maps[maps.len() - 1], batch, true)?;
+                maps.push(step.map.clone());
+                passed.push(step);
+            }
+            let mut d_map = head.step(b, &maps[layers.len()], batch, drop)?;
+            for (index, layer) in layers.iter().enumerate().rev() {
+                let len = batch * layer.g.input_len();
+                let name = ["gradient by a map", "gradient by another map"][index % 2];
+                let d_x = if index > 0 { Some(b.scratch(name, len)?) } else { None };
+                let (d_weights, d_learned) = layer.backward(
+                    b,
+                    &maps[index],
+                    &passed[index],
+                    batch,
+                    &d_map,
+                    d_x.as_ref(),
+                )?;
+                let [weights, learned] = [2 * index, 2 * index + 1].map(|i| &head.momentum[i]);
+                let len = layer.g.weight_len();
+                head.descend(b, &d_weights, &layer.weights, weights, len);
+                head.descend(b, &d_learned, &layer.learned, learned, 2 * layer.g.filters);
+                d_map = d_x.unwrap_or(d_map);
+            }
+            Ok(())
+        })?;
+        let len = batch * (head.classes + 1);
+        let scores = self.scratch.get(&gpu, "scores and losses", len)?;
+        Ok(gpu.read(&[(&scores, len)])?.swap_remove(0))
+    }
+
+    /// Copies weights and running statistics, and the classifier where there
+    /// is one on both sides, from the card into `network` and `head`.
+    pub fn fetch(&self, network: &mut Network, head: Option<&mut Head>) -> Result<()> {
+        let mut parts = Vec::new();
+        for layer in &self.layers {
+            let c = layer.g.filters;
+            parts.push((&layer.weights, layer.g.weight_len()));
+            parts.extend([(&layer.learned, 2 * c), (&layer.running, 2 * c)]);
+        }
+        if let Some(head) = &self.head {
+            parts.push((&head.weights, head.classes * head.features));
+            parts.push((&head.bias, head.classes));
+        }
+        let mut found = self.gpu.read(&parts)?.into_iter();
+        let mut next = || found.next().unwrap_or_default();
+        for block in &mut network.blocks {
+            let c = block.geometry.filters;
+            block.weights = next();
+            (block.norm.gamma, block.norm.beta) = halves(next(), c);
+            (block.norm.mean, block.norm.var) = halves(next(), c);
+        }
+        if let Some(head) = head.filter(|_| self.head.is_some()) {
+            head.weights = next();
+            head.bias = next();
+        }
+        Ok(())
+    }
+
+    /// The momentum of every parameter: weight, gamma and beta of each layer,
+    /// then weight and bias of the classifier; empty without a classifier.
+    pub fn momentum(&self) -> Result<Vec<Vec<f32>>> {
+        let Some(head) = &self.head else { return Ok(Vec::new()) };
+        let parts: Vec<_> = head.momentum.iter().zip(self.momentum_lens(head)).collect();
+        let mut all = Vec::new();
+        for (index, values) in self.gpu.read(&parts)?.into_iter().enumerate() {
+            if index % 2 == 1 && index / 2 < self.layers.len() {
+                let (gamma, beta) = halves(values, self.layers[index / 2].g.filters);
+                all.extend([gamma, beta]);
+            } else {
+                all.push(values);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Goes on with a momentum as [`GpuNetwork::momentum`] gives it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it is not one of this network.
+    pub fn set_momentum(&mut self, momentum: &[Vec<f32>]) -> Result<()> {
+        let wrong = || Error::Device("the momentum is not one of this network".into());
+        let head = self.head.as_ref().ok_or_else(wrong)?;
+        let mut given = momentum.iter();
+        let mut next = || given.next().cloned().ok_or_else(wrong);
+        let mut values = Vec::new();
+        for _ in &self.layers {
+            values.push(next()?);
+            values.push([next()?, next()?].concat());
+        }
+        values.extend([next()?, next()?]);
+        let same = |(values, len): (&Vec<f32>, usize)| values.len() == len;
+        if !values.iter().zip(self.momentum_lens(head)).all(same) {
+            return Err(wrong());
+        }
+        for (buffer, values) in head.momentum.iter().zip(&values) {
+            self.gpu.write(buffer, values);
+        }
+        Ok(())
+    }
+
+    /// Lengths of the buffers of the momentum.
+    fn momentum_lens(&self, head: &DeviceHead) -> Vec<usize> {
+        let layers = self.layers.iter().map(|layer| [layer.g.weight_len(), 2 * layer.g.filters]);
+        layers.flatten().chain([head.classes * head.features, head.classes]).collect()
+    }
+
+    /// Waits until every queued step has run.
+    pub fn wait(&mut self) -> Result<()> {
+        self.queued.clear();
+        self.gpu.wait(None)
+    }
+
+    /// Kernels that a step runs, of each kind of step run so far.
+    pub fn kernels(&self) -> Vec<(String, usize)> {
+        self.plans.iter().map(|(step, plan)| (format!("{step:?}"), plan.len())).collect()
+    }
+
+    fn batch_of(&self, x: &[f32]) -> usize {
+        x.len() / self.layers[0].g.input_len()
+    }
+
+    /// Queues a step, making its plan on first use, with the input written
+    /// before it.
+    fn run(
+        &mut self,
+        step: Step,
+        x: &[f32],
+        make: impl Fn(&[Layer], &mut Builder<'_>, &Buffer) -> Result<()>,
+    ) -> Result<()> {
+        let gpu = Arc::clone(&self.gpu);
+        if self.queued.len() >= QUEUED {
+            gpu.wait(self.queued.pop_front())?;
+        }
+        let input = self.scratch.get(&gpu, "the input", x.len())?;
+        // Plans hold the buffers they were made with; where one was outgrown,
+        // they are made anew, all with the same.
+        while !self.plans.contains_key(&step) || self.scratch.outgrown {
+            if std::mem::take(&mut self.scratch.outgrown) {
+                self.plans.clear();
+            }
+            let (scratch, half, plan) = (&mut self.scratch, self.half, Plan::default());
+            let mut builder = Builder { gpu: &gpu, scratch, half, plan };
+            make(&self.layers, &mut builder, &input)?;
+            self.plans.insert(step.clone(), builder.plan);
+            gpu.check()?;
+        }
+        gpu.write(&input, x);
+        self.queued.push_back(self.plans[&step].submit(&gpu));
+        Ok(())
+    }
+}
+
+impl DeviceHead {
+    /// Adds scores, losses and the classifier's own step; returns the gradient
+    /// by the features.
+    fn step(&self, b: &mut Builder<'_>, map: &Buffer, batch: usize, drop: bool) -> Result<Buffer> {
+        let (k, f) = (self.classes, self.features);
+        let multiply = |b: &mut Builder<'_>, from: &Buffer, to: &str| -> Result<Buffer> {
+            let keep = b.scratch("kept features", batch * f)?;
+            let out = b.scratch(to, batch * f)?;
+            let settings = [batch * f, 1, 0, 0, 0, 0, 0].map(Word::U);
+            let buffers = [(1, from), (2, &out), (3, &keep)];
+            b.add_elements(&shaders::elements("multiply"), &settings, &buffers, batch * f);
+            Ok(out)
+        };
+        let features = if drop { multiply(b, map, "dropped-out features")? } else { map.clone() };
+        let scores = b.scratch("scores and losses", batch * (k + 1))?;
+        let (rows, weights) = (Operand::rows(&features, f), Operand::rows(&self.weights, f));
+        b.product(&Product::new(rows, weights, [batch, k, f], &scores))?;
+        let labels = b.scratch("labels", batch)?;
+        let d_scores = b.scratch("gradient by the scores", batch * k)?;
+        let buffers = [(1, &self.bias), (2, &labels), (3, &scores), (4, &d_scores)];
+        b.add(&shaders::loss(), &[batch, k].map(Word::U), &buffers, [batch, 1, 1]);
+
+        let d_weights = b.scratch("gradient by the classifier's weights", k * f)?;
+        let d_columns = Operand::columns(&d_scores, k);
+        let columns = Operand::columns(&features, f);
+        b.product(&Product::new(d_columns, columns, [k, f, batch], &d_weights))?;
+        let d_bias = b.scratch("gradient by the bias", k)?;
+        b.reduce(&d_scores, batch, k, &d_bias, (1.0, 0.0));
+        let mut d_features = b.scratch("gradient by the features", batch * f)?;
+        let (d_rows, weights) = (Operand::rows(&d_scores, k), Operand::columns(&self.weights, f));
+        b.product(&Product::new(d_rows, weights, [batch, f, k], &d_features))?;
+        if drop {
+            d_features = multiply(b, &d_features, "gradient by all features")?;
+        }
+        let [weights, bias] = [2, 1].map(|from_end| &self.momentum[self.momentum.len() - from_end]);
+        self.descend(b, &d_weights, &self.weights, weights, k * f);
+        self.descend(b, &d_bias, &self.bias, bias, k);
+        Ok(d_features)
+    }
+
+    /// Adds the optimiser's step of one parameter.
+    fn descend(&self, b: &mut Builder<'_>, gradient: &Buffer, w: &Buffer, v: &Buffer, len: usize) {
+        let settings = [len, 1, 0, 0, 0, 0, 0].map(Word::U);
+        let buffers = [(1, gradient), (4, w), (5, v), (6, &self.settings)];
+        b.add_elements(&shaders::elements("descend"), &settings, &buffers, len);
+    }
+}
+
+/// The two halves of what is stored together, `c` numbers each.
+fn halves(mut both: Vec<f32>, c: usize) -> (Vec<f32>, Vec<f32>) {
+    let second = both.split_off(c);
+    (both, second)
+}
