@@ -34,7 +34,7 @@ struct Saved {
 
 /// Names of all parameters and how many numbers each has, in the order of
 /// [`Gradients::by_parameter`].
-fn parameters(network: &Network, head: &Head) -> Vec<(String, usize)> {
+pub(crate) fn parameters(network: &Network, head: &Head) -> Vec<(String, usize)> {
     let mut all = Vec::new();
     for (index, block) in network.blocks.iter().enumerate() {
         let (layer, c) = (format!("L{}", index + 1), block.geometry.filters);

@@ -4,13 +4,19 @@ mod backprop;
 mod cpu;
 mod sgd;
 
+#[cfg(feature = "vulkan")]
+pub(crate) use backprop::parameters;
 pub use backprop::{Gradients, Trainer};
 pub use sgd::Sgd;
 
 use std::fmt;
 use std::ops::Range;
+#[cfg(feature = "vulkan")]
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "vulkan")]
+use crate::gpu::{Gpu, Vulkan};
 use crate::network::{Head, Network, Tensors};
 use crate::rules::Rule;
 
@@ -20,27 +26,66 @@ pub enum Device {
     /// The processor, on all threads of the current pool.
     #[default]
     Cpu,
+    /// A graphics card, through its Vulkan driver.
+    #[cfg(feature = "vulkan")]
+    Vulkan {
+        /// The card.
+        gpu: Arc<Gpu>,
+        /// Whether matrix products round their operands to half precision,
+        /// where that is safe.
+        half: bool,
+    },
 }
 
 impl Device {
-    /// The device called `name`: `cpu`.
+    /// The device called `name`: `cpu`, `vulkan` for the best graphics card,
+    /// or `vulkan:N` for card N, from 0; `vulkan-half` and `vulkan-half:N` for
+    /// products of numbers in half precision.
     ///
     /// # Errors
     /// If there is no such device, or this build has no support for it.
     pub fn open(name: &str) -> Result<Self> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
+        let (kind, number) = match name.split_once(':') {
+            Some((kind, number)) => (kind, Some(number)),
+            None => (name, None),
+        };
+        match (kind, number.map(str::parse::<usize>)) {
+            ("cpu", None) => Ok(Self::Cpu),
+            ("vulkan" | "vulkan-half", None) => Self::card(None, kind == "vulkan-half"),
+            ("vulkan" | "vulkan-half", Some(Ok(index))) => {
+                Self::card(Some(index), kind == "vulkan-half")
+            }
             _ => {
-                let problem = format!("'{name}' is not in this build, which has cpu");
+                let known = "cpu, vulkan, vulkan:N, vulkan-half and vulkan-half:N";
+                let problem = format!("'{name}' is no device; there are {known}");
                 Err(Error::config("--device", problem))
             }
         }
+    }
+
+    #[cfg(feature = "vulkan")]
+    fn card(index: Option<usize>, half: bool) -> Result<Self> {
+        let gpu = Gpu::open(index)?;
+        if half && !gpu.has_half() {
+            let problem = format!("{} does not compute in half precision", gpu.name());
+            return Err(Error::Device(problem));
+        }
+        Ok(Self::Vulkan { gpu: Arc::new(gpu), half })
+    }
+
+    #[cfg(not(feature = "vulkan"))]
+    fn card(_: Option<usize>, _: bool) -> Result<Self> {
+        let problem = "this program was built without GPU support; \
+                       build it with `--features vulkan`, or use cpu";
+        Err(Error::config("--device", problem))
     }
 
     /// An engine for one run over one network.
     pub fn engine(&self) -> Box<dyn Engine> {
         match self {
             Self::Cpu => Box::new(cpu::Cpu::default()),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan { gpu, half } => Box::new(Vulkan::new(Arc::clone(gpu), *half)),
         }
     }
 }
@@ -49,6 +94,8 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan { gpu, .. } => f.write_str(gpu.name()),
         }
     }
 }

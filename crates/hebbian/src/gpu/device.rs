@@ -106,7 +106,8 @@ impl Gpu {
         let failure = Arc::new(Mutex::new(None));
         let noted = Arc::clone(&failure);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            lock(&noted).get_or_insert_with(|| e.to_string());
+            let line = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            lock(&noted).get_or_insert(line);
         }));
         Ok(Self {
             name,
@@ -155,7 +156,11 @@ impl Gpu {
     }
 
     /// A buffer that holds `data`.
-    pub(super) fn buffer_of<T: bytemuck::NoUninit>(&self, what: &str, data: &[T]) -> Result<Buffer> {
+    pub(super) fn buffer_of<T: bytemuck::NoUninit>(
+        &self,
+        what: &str,
+        data: &[T],
+    ) -> Result<Buffer> {
         let buffer = self.buffer(what, size_of_val(data) / 4)?;
         self.write(&buffer, data);
         Ok(buffer)
@@ -181,28 +186,34 @@ impl Gpu {
     }
 
     /// The pipeline of a shader, compiled on first use.
-    pub(super) fn pipeline(&self, shader: &Shader) -> ComputePipeline {
+    ///
+    /// # Errors
+    /// If the card's driver refuses it.
+    pub(super) fn pipeline(&self, shader: &Shader) -> Result<ComputePipeline> {
         let mut pipelines = lock(&self.pipelines);
         let key = format!("{}\n{}", shader.entry, shader.source);
-        let make = || {
-            let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(shader.entry),
-                source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
-            });
-            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(shader.entry),
-                layout: None,
-                module: &module,
-                entry_point: Some(shader.entry),
-                // Every kernel writes its shared memory before it reads it.
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    zero_initialize_workgroup_memory: false,
-                    ..Default::default()
-                },
-                cache: None,
-            })
-        };
-        pipelines.entry(key).or_insert_with(make).clone()
+        if let Some(pipeline) = pipelines.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(shader.entry),
+            source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.entry),
+            layout: None,
+            module: &module,
+            entry_point: Some(shader.entry),
+            // Every kernel writes its shared memory before it reads it.
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        self.check()?;
+        pipelines.insert(key, pipeline.clone());
+        Ok(pipeline)
     }
 
     /// Waits until a submission has run.

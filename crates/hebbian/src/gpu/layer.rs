@@ -120,15 +120,17 @@ impl Layer {
         let (c, d) = (g.filters, g.patch_len());
         let settings = [U(c), U(d), U(self.normalised.into()), U(0)];
         let buffers = [(1, &self.weights), (2, &self.norms), (3, &self.scale)];
-        b.add(&shaders::weights("weight_norms"), &settings, &buffers, grid_of(c));
+        b.add(&shaders::weights("weight_norms"), &settings, &buffers, grid_of(c))?;
         let u = b.scratch("the responses", n * c)?;
         let weights = Operand::rows(&self.weights, d);
-        if is_plain(g) {
-            b.product(&Product::new(Operand::rows(x, d), weights, [n, c, d], &u))?;
+        let places;
+        let patches = if is_plain(g) {
+            Operand::rows(x, d)
         } else {
-            let places = self.places(b, batch)?;
-            b.product(&Product::new(Operand::patches(x, &places), weights, [n, c, d], &u))?;
-        }
+            places = self.places(b, batch)?;
+            Operand::patches(x, &places)
+        };
+        b.product(&Product { half: true, ..Product::new(patches, weights, [n, c, d], &u) })?;
         Ok(u)
     }
 
@@ -148,20 +150,19 @@ impl Layer {
         let winners = b.scratch(&format!("{}: the winners", self.name), len)?;
         let map = b.scratch(&format!("{}: the normalised map", self.name), len)?;
         let buffers = [(1, u), (2, &self.scale), (3, &pooled), (4, &winners)];
-        b.add_elements(&shaders::pool("pool"), &self.pool_settings(len), &buffers, len);
+        b.add_elements(&shaders::pool("pool"), &self.pool_settings(len), &buffers, len)?;
 
         let c = self.g.filters;
         let (settings, parts) = self.norm_settings(batch, train);
         let part_sums = b.scratch("parts of moments", parts * 2 * c)?;
         if train {
             let buffers = [(1, &pooled), (2, &part_sums)];
-            b.add(&shaders::norm("moments"), &settings, &buffers, [c.div_ceil(64), parts, 1]);
+            b.add(&shaders::norm("moments"), &settings, &buffers, [c.div_ceil(64), parts, 1])?;
         }
-        let buffers =
-            [(3, &part_sums), (4, &self.learned), (5, &self.running), (6, &self.used)];
-        b.add(&shaders::norm("merge"), &settings, &buffers, [1; 3]);
+        let buffers = [(3, &part_sums), (4, &self.learned), (5, &self.running), (6, &self.used)];
+        b.add(&shaders::norm("merge"), &settings, &buffers, [1; 3])?;
         let buffers = [(1, &pooled), (7, &self.used), (8, &map)];
-        b.add_elements(&shaders::norm("normalise"), &settings, &buffers, len);
+        b.add_elements(&shaders::norm("normalise"), &settings, &buffers, len)?;
         Ok(Passed { pooled, winners, map })
     }
 
@@ -207,7 +208,8 @@ impl Layer {
         change: Option<&Buffer>,
     ) -> Result<Passed> {
         let Some(gate) = rule.gate_wgsl() else {
-            let problem = format!("the rule {} has no form for the GPU; run on the CPU", rule.name());
+            let problem =
+                format!("the rule {} has no form for the GPU; run on the CPU", rule.name());
             return Err(Error::Device(problem));
         };
         let u = self.project(b, x, batch)?;
@@ -221,11 +223,11 @@ impl Layer {
         if let Some(change) = change {
             let buffers = [(1, &self.weights), (4, &sums), (5, &numerators), (8, change)];
             let grid = [CHANGE_PARTS, 1, 1];
-            b.add(&shaders::weights("change"), &settings, &buffers, grid);
+            b.add(&shaders::weights("change"), &settings, &buffers, grid)?;
         }
         let buffers = [(4, &sums), (5, &numerators), (6, &self.rate), (7, &self.weights)];
         let grid = grid_of((c * d).div_ceil(64));
-        b.add(&shaders::weights("apply"), &settings, &buffers, grid);
+        b.add(&shaders::weights("apply"), &settings, &buffers, grid)?;
         Ok(passed)
     }
 
@@ -255,8 +257,8 @@ impl Layer {
             (10, &places.rows),
             (11, &places.columns),
         ];
-        b.add(&shaders::gate(gate), &settings, &buffers, [groups, 1, 1]);
-        b.reduce(&parts, groups, 2 * c, &sums, (1.0, 0.0));
+        b.add(&shaders::gate(gate), &settings, &buffers, [groups, 1, 1])?;
+        b.reduce(&parts, groups, 2 * c, &sums, (1.0, 0.0))?;
         Ok((gates, sums))
     }
 
@@ -276,7 +278,7 @@ impl Layer {
         let out = b.scratch("numerators", c * d)?;
         let columns = Operand::columns(gates, c);
         if reconstruction == Reconstruction::Own {
-            self.gate_patches(b, columns, x, places, n, &out)?;
+            self.gate_patches(b, columns, x, places, n, &out, true)?;
             return Ok(out);
         }
         let weights = Operand::columns(&self.weights, d);
@@ -285,7 +287,7 @@ impl Layer {
         let order = if n < c { choose_order(reconstruction, n, c, d) } else { Order::Gram };
         let block = match order {
             Order::Gram => {
-                self.gate_patches(b, columns, x, places, n, &out)?;
+                self.gate_patches(b, columns, x, places, n, &out, true)?;
                 c.next_multiple_of(64)
             }
             Order::Deflation { .. } => {
@@ -309,13 +311,14 @@ impl Layer {
         };
         let gram = b.scratch("the products of gates", c * block)?;
         let product = Product::new(columns, columns, [c, block, n], &gram);
-        b.product(&Product { what: (Use::Gram, block), ..product })?;
+        b.product(&Product { what: (Use::Gram, block), half: true, ..product })?;
         let product = Product::new(Operand::rows(&gram, block), weights, [c, d, block], &out);
         b.product(&Product { what: (Use::Triangle, block), alpha: -1.0, beta: 1.0, ..product })?;
         Ok(out)
     }
 
     /// `out = A^T X` of gates (or gradients) given by their columns.
+    #[allow(clippy::too_many_arguments)]
     fn gate_patches(
         &self,
         b: &mut Builder<'_>,
@@ -324,6 +327,7 @@ impl Layer {
         places: &Places,
         n: usize,
         out: &Buffer,
+        half: bool,
     ) -> Result<()> {
         let (c, d) = (self.g.filters, self.g.patch_len());
         let patches = if is_plain(&self.g) {
@@ -331,7 +335,7 @@ impl Layer {
         } else {
             Operand::patches_across(x, places)
         };
-        b.product(&Product::new(columns, patches, [c, d, n], out))
+        b.product(&Product { half, ..Product::new(columns, patches, [c, d, n], out) })
     }
 
     /// All patches of a batch written out, N x D.
@@ -341,7 +345,7 @@ impl Layer {
         let [height, width, channels] = p.map.map(U);
         let settings = [U(n * d), U(d), height, width, channels];
         let buffers = [(1, x), (2, &out), (10, &p.rows), (11, &p.columns)];
-        b.add_elements(&shaders::unfold(), &settings, &buffers, n * d);
+        b.add_elements(&shaders::unfold(), &settings, &buffers, n * d)?;
         Ok(out)
     }
 
@@ -362,29 +366,24 @@ impl Layer {
         let part_sums = b.scratch("parts of moments", parts * 2 * c)?;
         let Passed { pooled, winners, .. } = passed;
         let buffers = [(1, pooled), (7, &self.used), (9, d_map), (10, &part_sums)];
-        b.add(&shaders::norm("gradient_sums"), &settings, &buffers, [c.div_ceil(64), parts, 1]);
+        b.add(&shaders::norm("gradient_sums"), &settings, &buffers, [c.div_ceil(64), parts, 1])?;
         let d_learned = b.scratch("gradient by gamma and beta", 2 * c)?;
         let line = b.scratch("gradient through the normalisation", 3 * c)?;
-        let buffers = [
-            (3, &part_sums),
-            (4, &self.learned),
-            (7, &self.used),
-            (11, &d_learned),
-            (12, &line),
-        ];
-        b.add_elements(&shaders::norm("gradient_line"), &settings, &buffers, c);
+        let buffers =
+            [(3, &part_sums), (4, &self.learned), (7, &self.used), (11, &d_learned), (12, &line)];
+        b.add_elements(&shaders::norm("gradient_line"), &settings, &buffers, c)?;
 
         let d_u = b.scratch("the gates", n * c)?;
         let buffers = [(5, pooled), (6, winners), (7, d_map), (8, &line), (9, &d_u)];
-        b.add_elements(&shaders::pool("unpool"), &self.pool_settings(n * c), &buffers, n * c);
+        b.add_elements(&shaders::pool("unpool"), &self.pool_settings(n * c), &buffers, n * c)?;
 
         let d_weights = b.scratch("numerators", c * d)?;
         let places = self.places(b, batch)?;
-        self.gate_patches(b, Operand::columns(&d_u, c), x, &places, n, &d_weights)?;
+        self.gate_patches(b, Operand::columns(&d_u, c), x, &places, n, &d_weights, false)?;
         if self.normalised {
             let settings = [U(c), U(d), U(1), U(0)];
             let buffers = [(1, &self.weights), (9, &self.scale), (10, &d_weights)];
-            b.add(&shaders::weights("through_norm"), &settings, &buffers, grid_of(c));
+            b.add(&shaders::weights("through_norm"), &settings, &buffers, grid_of(c))?;
         }
         if let Some(d_x) = d_x {
             self.backward_input(b, batch, &d_u, d_x)?;
@@ -406,7 +405,7 @@ impl Layer {
             let turned = b.scratch("the turned weights", c * d)?;
             let settings = [U(c * d), U(1), F(1.0), F(0.0), U(d), U(channels), U(c)];
             let buffers = [(1, &self.weights), (2, &turned), (3, &self.scale)];
-            b.add_elements(&shaders::elements("turn"), &settings, &buffers, c * d);
+            b.add_elements(&shaders::elements("turn"), &settings, &buffers, c * d)?;
             turned
         } else {
             self.weights.clone()

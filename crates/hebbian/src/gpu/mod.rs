@@ -14,6 +14,7 @@
 //! gives the same bits every time.
 
 mod device;
+mod engine;
 mod layer;
 mod network;
 mod plan;
@@ -21,4 +22,5 @@ mod product;
 mod shaders;
 
 pub use device::Gpu;
-pub use network::{Descent, GpuNetwork};
+pub(crate) use engine::Vulkan;
+pub use network::GpuNetwork;

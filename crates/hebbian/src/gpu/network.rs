@@ -11,8 +11,8 @@ use super::layer::{CHANGE_PARTS, Layer};
 use super::plan::{Builder, Plan, Scratch, Word};
 use super::product::{Operand, Product};
 use super::shaders;
+use crate::engine::{HebbianStep, SupervisedStep};
 use crate::network::{Head, Network};
-use crate::rules::Rule;
 use crate::{Error, Result};
 
 /// Steps that may be queued before the host waits for the oldest.
@@ -22,19 +22,8 @@ const QUEUED: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
     Features { depth: usize, batch: usize },
-    Hebbian { rule: String, batch: usize, learning: Range<usize>, log: bool },
+    Hebbian { rule: String, batch: usize, learning: Range<usize>, measure: bool },
     Supervised { batch: usize, drop: bool },
-}
-
-/// The settings of stochastic gradient descent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Descent {
-    /// Learning rate.
-    pub lr: f32,
-    /// Nesterov momentum.
-    pub momentum: f32,
-    /// Weight decay.
-    pub weight_decay: f32,
 }
 
 /// A network, and a classifier where there is one, on a card. Everything stays
@@ -56,7 +45,7 @@ struct DeviceHead {
     features: usize,
     weights: Buffer,
     bias: Buffer,
-    /// Momentum, in the order of [`crate::train::Gradients::by_parameter`],
+    /// Momentum, in the order of [`crate::engine::Gradients::by_parameter`],
     /// gamma and beta of a layer together.
     momentum: Vec<Buffer>,
     /// Learning rate, momentum, weight decay.
@@ -84,20 +73,16 @@ impl DeviceHead {
 }
 
 impl GpuNetwork {
-    /// Puts a network, and the classifier on top of it, on the card.
+    /// Puts a network on the card.
     ///
-    /// With `half`, the operands of matrix products are rounded to half
-    /// precision; sums stay in single precision.
+    /// With `half`, the operands of the forward pass and of `A^T X` and `A^T A`
+    /// are rounded to half precision; sums and gradients stay in single
+    /// precision.
     ///
     /// # Errors
     /// [`Error::Device`] if the card has not the memory, or no half precision
     /// where it is asked for.
-    pub fn new(
-        gpu: &Arc<Gpu>,
-        network: &Network,
-        head: Option<&Head>,
-        half: bool,
-    ) -> Result<Self> {
+    pub fn new(gpu: &Arc<Gpu>, network: &Network, half: bool) -> Result<Self> {
         if half && !gpu.has_half() {
             let problem = format!("{} does not compute in half precision", gpu.name());
             return Err(Error::Device(problem));
@@ -105,10 +90,17 @@ impl GpuNetwork {
         let blocks = network.blocks.iter().enumerate();
         let layers = blocks.map(|(i, block)| Layer::new(gpu, i, block, network.projection));
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        let head = head.map(|head| DeviceHead::new(gpu, head, &layers)).transpose()?;
         let (scratch, plans, queued) = (Scratch::default(), HashMap::new(), VecDeque::new());
         let gpu = Arc::clone(gpu);
-        Ok(Self { gpu, layers, head, scratch, plans, queued, half })
+        Ok(Self { gpu, layers, head: None, scratch, plans, queued, half })
+    }
+
+    /// Puts a classifier, without momentum, on top of it, unless it has one.
+    pub fn put_head(&mut self, head: &Head) -> Result<()> {
+        if self.head.is_none() {
+            self.head = Some(DeviceHead::new(&self.gpu, head, &self.layers)?);
+        }
+        Ok(())
     }
 
     /// The card it is on.
@@ -123,6 +115,9 @@ impl GpuNetwork {
     /// each image's map in the order height, width, channel.
     pub fn features(&mut self, depth: usize, x: &[f32]) -> Result<Vec<f32>> {
         let batch = self.batch_of(x);
+        if batch == 0 || depth == 0 {
+            return Ok(Vec::new());
+        }
         let step = Step::Features { depth, batch };
         self.run(step, x, |network, b, x| {
             let mut map = x.clone();
@@ -133,32 +128,25 @@ impl GpuNetwork {
         })?;
         let layer = &self.layers[depth - 1];
         let len = batch * layer.g.output_len();
-        let map = self.scratch.get(&self.gpu, &format!("{}: the normalised map", layer.name), len)?;
+        let map =
+            self.scratch.get(&self.gpu, &format!("{}: the normalised map", layer.name), len)?;
         Ok(self.gpu.read(&[(&map, len)])?.swap_remove(0))
     }
 
-    /// One Hebbian step of the layers `learning`, with a learning rate each;
-    /// layers below run as they are, layers above not at all. With `log`,
-    /// returns the relative change `||lr dW|| / ||W||` of each layer that
-    /// learned, for which it waits; else it only queues the step.
+    /// One Hebbian step. Where its relative changes are not wanted, it is only
+    /// queued.
     ///
     /// # Errors
     /// [`Error::Device`] if the rule has no form for the GPU, or the card
     /// fails.
-    pub fn hebbian_step(
-        &mut self,
-        rule: &dyn Rule,
-        x: &[f32],
-        learning: Range<usize>,
-        lr: &[f32],
-        log: bool,
-    ) -> Result<Vec<f64>> {
+    pub fn hebbian_step(&mut self, given: &HebbianStep<'_>) -> Result<Vec<f64>> {
+        let HebbianStep { rule, x, ref learning, rates, measure } = *given;
         let batch = self.batch_of(x);
-        for (layer, &lr) in self.layers[learning.clone()].iter().zip(lr) {
-            self.gpu.write(&layer.rate, &[lr, 0.0, 0.0, 0.0]);
+        for (layer, &rate) in self.layers[learning.clone()].iter().zip(rates) {
+            self.gpu.write(&layer.rate, &[rate as f32, 0.0, 0.0, 0.0]);
         }
         let key = format!("{} {}", rule.name(), rule.params());
-        let step = Step::Hebbian { rule: key, batch, learning: learning.clone(), log };
+        let step = Step::Hebbian { rule: key, batch, learning: learning.clone(), measure };
         self.run(step, x, |layers, b, x| {
             let mut map = x.clone();
             for (index, layer) in layers[..learning.end].iter().enumerate() {
@@ -167,18 +155,18 @@ impl GpuNetwork {
                 } else {
                     let name = format!("{}: the change", layer.name);
                     let change =
-                        if log { Some(b.scratch(&name, 2 * CHANGE_PARTS)?) } else { None };
+                        if measure { Some(b.scratch(&name, 2 * CHANGE_PARTS)?) } else { None };
                     layer.learn(b, rule, &map, batch, change.as_ref())?
                 };
                 map = passed.map;
             }
             Ok(())
         })?;
-        if log { self.changes(learning, lr) } else { Ok(Vec::new()) }
+        if measure { self.changes(learning.clone(), rates) } else { Ok(Vec::new()) }
     }
 
     /// Relative change of each layer in the last step.
-    fn changes(&mut self, learning: Range<usize>, lr: &[f32]) -> Result<Vec<f64>> {
+    fn changes(&mut self, learning: Range<usize>, rates: &[f64]) -> Result<Vec<f64>> {
         let mut buffers = Vec::new();
         for layer in &self.layers[learning] {
             let name = format!("{}: the change", layer.name);
@@ -189,33 +177,23 @@ impl GpuNetwork {
         let norm = |parts: &[f32], which: usize| {
             parts[which..].iter().step_by(2).map(|&x| f64::from(x)).sum::<f64>().sqrt()
         };
-        let change = |(parts, &lr): (&Vec<f32>, &f32)| {
-            f64::from(lr) * norm(parts, 0) / norm(parts, 1).max(f64::MIN_POSITIVE)
+        let change = |(parts, &rate): (&Vec<f32>, &f64)| {
+            rate * norm(parts, 0) / norm(parts, 1).max(f64::MIN_POSITIVE)
         };
-        Ok(found.iter().zip(lr).map(change).collect())
+        Ok(found.iter().zip(rates).map(change).collect())
     }
 
     /// One supervised step of all layers and the classifier. Returns the mean
     /// cross-entropy and the scores (batch x classes) before the step.
     ///
-    /// # Shapes
-    /// `x`: batch x height x width x channels; `labels`: one class a row;
-    /// `keep`: factor of each feature (batch x feature length), or empty.
-    ///
     /// # Errors
     /// [`Error::Device`] if there is no classifier or the card fails.
-    pub fn supervised_step(
-        &mut self,
-        x: &[f32],
-        labels: &[u32],
-        keep: &[f32],
-        descent: Descent,
-    ) -> Result<(f64, Vec<f32>)> {
-        let batch = labels.len();
+    pub fn supervised_step(&mut self, step: &SupervisedStep<'_>) -> Result<(f64, Vec<f32>)> {
+        let batch = step.labels.len();
         let head = self.head.take();
         let result = match &head {
-            None => Err(Error::Device("the network on the card has no classifier".into())),
-            Some(head) => self.supervised(head, x, labels, keep, descent),
+            None => Err(no_head()),
+            Some(head) => self.supervised(head, step),
         };
         self.head = head;
         let mut scores = result?;
@@ -225,18 +203,11 @@ impl GpuNetwork {
     }
 
     /// The step itself; returns the scores and then a loss for each image.
-    fn supervised(
-        &mut self,
-        head: &DeviceHead,
-        x: &[f32],
-        labels: &[u32],
-        keep: &[f32],
-        descent: Descent,
-    ) -> Result<Vec<f32>> {
+    fn supervised(&mut self, head: &DeviceHead, given: &SupervisedStep<'_>) -> Result<Vec<f32>> {
+        let SupervisedStep { x, labels, keep, sgd } = *given;
         let (gpu, batch) = (Arc::clone(&self.gpu), labels.len());
         let drop = !keep.is_empty();
-        let settings = [descent.lr, descent.momentum, descent.weight_decay, 0.0];
-        gpu.write(&head.settings, &settings);
+        gpu.write(&head.settings, &[sgd.lr, sgd.momentum, sgd.weight_decay, 0.0]);
         gpu.write(&self.scratch.get(&gpu, "labels", batch)?, labels);
         if drop {
             gpu.write(&self.scratch.get(&gpu, "kept features", keep.len())?, keep);
@@ -255,18 +226,12 @@ impl GpuNetwork {
                 let len = batch * layer.g.input_len();
                 let name = ["gradient by a map", "gradient by another map"][index % 2];
                 let d_x = if index > 0 { Some(b.scratch(name, len)?) } else { None };
-                let (d_weights, d_learned) = layer.backward(
-                    b,
-                    &maps[index],
-                    &passed[index],
-                    batch,
-                    &d_map,
-                    d_x.as_ref(),
-                )?;
+                let (d_weights, d_learned) =
+                    layer.backward(b, &maps[index], &passed[index], batch, &d_map, d_x.as_ref())?;
                 let [weights, learned] = [2 * index, 2 * index + 1].map(|i| &head.momentum[i]);
                 let len = layer.g.weight_len();
-                head.descend(b, &d_weights, &layer.weights, weights, len);
-                head.descend(b, &d_learned, &layer.learned, learned, 2 * layer.g.filters);
+                head.descend(b, &d_weights, &layer.weights, weights, len)?;
+                head.descend(b, &d_learned, &layer.learned, learned, 2 * layer.g.filters)?;
                 d_map = d_x.unwrap_or(d_map);
             }
             Ok(())
@@ -327,7 +292,7 @@ impl GpuNetwork {
     /// [`Error::Device`] if it is not one of this network.
     pub fn set_momentum(&mut self, momentum: &[Vec<f32>]) -> Result<()> {
         let wrong = || Error::Device("the momentum is not one of this network".into());
-        let head = self.head.as_ref().ok_or_else(wrong)?;
+        let head = self.head.as_ref().ok_or_else(no_head)?;
         let mut given = momentum.iter();
         let mut next = || given.next().cloned().ok_or_else(wrong);
         let mut values = Vec::new();
@@ -408,7 +373,7 @@ impl DeviceHead {
             let out = b.scratch(to, batch * f)?;
             let settings = [batch * f, 1, 0, 0, 0, 0, 0].map(Word::U);
             let buffers = [(1, from), (2, &out), (3, &keep)];
-            b.add_elements(&shaders::elements("multiply"), &settings, &buffers, batch * f);
+            b.add_elements(&shaders::elements("multiply"), &settings, &buffers, batch * f)?;
             Ok(out)
         };
         let features = if drop { multiply(b, map, "dropped-out features")? } else { map.clone() };
@@ -418,14 +383,14 @@ impl DeviceHead {
         let labels = b.scratch("labels", batch)?;
         let d_scores = b.scratch("gradient by the scores", batch * k)?;
         let buffers = [(1, &self.bias), (2, &labels), (3, &scores), (4, &d_scores)];
-        b.add(&shaders::loss(), &[batch, k].map(Word::U), &buffers, [batch, 1, 1]);
+        b.add(&shaders::loss(), &[batch, k].map(Word::U), &buffers, [batch, 1, 1])?;
 
         let d_weights = b.scratch("gradient by the classifier's weights", k * f)?;
         let d_columns = Operand::columns(&d_scores, k);
         let columns = Operand::columns(&features, f);
         b.product(&Product::new(d_columns, columns, [k, f, batch], &d_weights))?;
         let d_bias = b.scratch("gradient by the bias", k)?;
-        b.reduce(&d_scores, batch, k, &d_bias, (1.0, 0.0));
+        b.reduce(&d_scores, batch, k, &d_bias, (1.0, 0.0))?;
         let mut d_features = b.scratch("gradient by the features", batch * f)?;
         let (d_rows, weights) = (Operand::rows(&d_scores, k), Operand::columns(&self.weights, f));
         b.product(&Product::new(d_rows, weights, [batch, f, k], &d_features))?;
@@ -433,17 +398,28 @@ impl DeviceHead {
             d_features = multiply(b, &d_features, "gradient by all features")?;
         }
         let [weights, bias] = [2, 1].map(|from_end| &self.momentum[self.momentum.len() - from_end]);
-        self.descend(b, &d_weights, &self.weights, weights, k * f);
-        self.descend(b, &d_bias, &self.bias, bias, k);
+        self.descend(b, &d_weights, &self.weights, weights, k * f)?;
+        self.descend(b, &d_bias, &self.bias, bias, k)?;
         Ok(d_features)
     }
 
     /// Adds the optimiser's step of one parameter.
-    fn descend(&self, b: &mut Builder<'_>, gradient: &Buffer, w: &Buffer, v: &Buffer, len: usize) {
+    fn descend(
+        &self,
+        b: &mut Builder<'_>,
+        gradient: &Buffer,
+        w: &Buffer,
+        v: &Buffer,
+        len: usize,
+    ) -> Result<()> {
         let settings = [len, 1, 0, 0, 0, 0, 0].map(Word::U);
         let buffers = [(1, gradient), (4, w), (5, v), (6, &self.settings)];
-        b.add_elements(&shaders::elements("descend"), &settings, &buffers, len);
+        b.add_elements(&shaders::elements("descend"), &settings, &buffers, len)
     }
+}
+
+fn no_head() -> Error {
+    Error::Device("the network on the card has no classifier".into())
 }
 
 /// The two halves of what is stored together, `c` numbers each.

@@ -85,6 +85,7 @@ pub(super) enum Word {
 pub(super) struct Builder<'a> {
     pub(super) gpu: &'a Gpu,
     pub(super) scratch: &'a mut Scratch,
+    /// Whether operands that may be are rounded to half precision.
     pub(super) half: bool,
     pub(super) plan: Plan,
 }
@@ -126,14 +127,14 @@ impl Builder<'_> {
         settings: &[Word],
         buffers: &[(u32, &Buffer)],
         grid: [usize; 3],
-    ) {
+    ) -> Result<()> {
         let word = |word: &Word| match *word {
             Word::U(n) => n as u32,
             Word::F(x) => x.to_bits(),
         };
         let words: Vec<u32> = settings.iter().map(word).collect();
         let settings = self.gpu.uniform(&words);
-        let pipeline = self.gpu.pipeline(shader);
+        let pipeline = self.gpu.pipeline(shader)?;
         let entries: Vec<_> = std::iter::once((0, &settings))
             .chain(buffers.iter().copied())
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
@@ -148,6 +149,7 @@ impl Builder<'_> {
         });
         let grid = grid.map(|n| n as u32);
         self.plan.kernels.push(Kernel { pipeline, bindings, grid });
+        Ok(())
     }
 
     /// Adds a kernel that computes `entries` numbers, one an invocation.
@@ -157,8 +159,8 @@ impl Builder<'_> {
         settings: &[Word],
         buffers: &[(u32, &Buffer)],
         entries: usize,
-    ) {
-        self.add(shader, settings, buffers, grid_of(entries.div_ceil(LANES)));
+    ) -> Result<()> {
+        self.add(shader, settings, buffers, grid_of(entries.div_ceil(LANES)))
     }
 }
 

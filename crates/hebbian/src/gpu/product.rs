@@ -120,12 +120,16 @@ pub(super) struct Product<'a> {
     pub(super) out: (&'a Buffer, usize),
     pub(super) alpha: f32,
     pub(super) beta: f32,
+    /// Whether the operands may be rounded to half precision: neither sums
+    /// over a batch, which outgrow it, nor gradients, which it loses.
+    pub(super) half: bool,
 }
 
 impl<'a> Product<'a> {
     /// `A B^T` into `out`.
     pub(super) fn new(a: Operand<'a>, b: Operand<'a>, shape: [usize; 3], out: &'a Buffer) -> Self {
-        Self { a, b, shape, what: (Use::Plain, 1), out: (out, 0), alpha: 1.0, beta: 0.0 }
+        let (what, out) = ((Use::Plain, 1), (out, 0));
+        Self { a, b, shape, what, out, alpha: 1.0, beta: 0.0, half: false }
     }
 }
 
@@ -174,14 +178,14 @@ impl Builder<'_> {
         ];
         let step = places.map_or(1, |places| places.step);
         let layouts = (p.a.layout, p.b.layout);
-        let shader = shaders::product(layouts, step, p.what.0, split, self.half);
+        let shader = shaders::product(layouts, step, p.what.0, split, self.half && p.half);
         let mut buffers = vec![(1, p.a.buffer), (2, p.b.buffer), (3, out)];
         if let Some(places) = places {
             buffers.extend([(10, &places.rows), (11, &places.columns)]);
         }
-        self.add(&shader, &settings, &buffers, [tiles_m, tiles_n, parts]);
+        self.add(&shader, &settings, &buffers, [tiles_m, tiles_n, parts])?;
         if split {
-            self.reduce(out, parts, m * n, p.out.0, (p.alpha, p.beta));
+            self.reduce(out, parts, m * n, p.out.0, (p.alpha, p.beta))?;
         }
         Ok(())
     }
@@ -195,12 +199,12 @@ impl Builder<'_> {
         len: usize,
         out: &Buffer,
         (alpha, beta): (f32, f32),
-    ) {
+    ) -> Result<()> {
         const COLUMNS: usize = 32;
         let settings = [Word::U(len), Word::U(parts), Word::F(alpha), Word::F(beta)];
         let rest = [Word::U(0), Word::U(0), Word::U(0)];
         let settings = [&settings[..], &rest].concat();
         let shader = shaders::elements("reduce");
-        self.add(&shader, &settings, &[(1, from), (2, out)], grid_of(len.div_ceil(COLUMNS)));
+        self.add(&shader, &settings, &[(1, from), (2, out)], grid_of(len.div_ceil(COLUMNS)))
     }
 }

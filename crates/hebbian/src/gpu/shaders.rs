@@ -68,10 +68,7 @@ fn fill(text: &str, values: &[(&str, &str)]) -> String {
 }
 
 fn patches(source: &str, step: usize) -> String {
-    fill(
-        include_str!("shaders/patches.wgsl"),
-        &[("source", source), ("step", &step.to_string())],
-    )
+    fill(include_str!("shaders/patches.wgsl"), &[("source", source), ("step", &step.to_string())])
 }
 
 /// The product of two operands; gathered ones step by `step`.
@@ -115,7 +112,9 @@ fn load(name: &str, layout: Layout, what: Use) -> String {
         (Use::Triangle, "a", _) => {
             "value[i] = select(0.0, a[outer * shape.a_stride + k], block + k <= outer);"
         }
-        (Use::Triangle, _, _) => "value[i] = b[shape.b_start + (block + k) * shape.b_stride + outer];",
+        (Use::Triangle, _, _) => {
+            "value[i] = b[shape.b_start + (block + k) * shape.b_stride + outer];"
+        }
         (Use::Gram, "b", _) => "value[i] = b[shape.b_start + k * shape.b_stride + block + outer];",
         (_, _, Layout::Rows) => {
             "value[i] = {{name}}[shape.{{name}}_start + outer * shape.{{name}}_stride + k];"

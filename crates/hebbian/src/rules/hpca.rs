@@ -11,7 +11,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
+use super::{
+    GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
+};
 
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "hpca",

@@ -12,7 +12,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse};
+use super::{
+    GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
+};
 use crate::error::{Error, Result};
 use crate::linalg::{exp, largest, sum};
 
@@ -101,10 +103,10 @@ impl Rule for SoftWta {
 
     fn gate_wgsl(&self) -> Option<GateWgsl> {
         let body = "
-            let patch = inverse(patch_norm());
+            let scale_x = inverse(patch_norm());
             var best = LOWEST;
             for (var i = lane(); i < c; i += LANES) {
-                let half = 0.5 * (u(i) * patch * inverse(weight_norm(i)) + 1.0);
+                let half = 0.5 * (u(i) * scale_x * inverse(weight_norm(i)) + 1.0);
                 keep(i, half * half * BETA);
                 best = max(best, kept(i));
             }

@@ -120,11 +120,12 @@ pub fn finetune(
         if let Some(validation) = validation {
             let mut unseen = |_: Event<'_>| {};
             let stage: (&str, Observer<'_>) = ("validation", &mut unseen);
+            // The classifier is applied on the host.
+            engine.fetch(&mut model.network, model.head.as_mut())?;
             let scores = score_with(&model, &validation.images, engine.as_mut(), stage)?;
             let value = accuracy(&scores, 1, |row| validation.labels.get(row).copied());
             validation_accuracy = Some(value);
             if best.as_ref().is_none_or(|(best, _)| value > *best) {
-                engine.fetch(&mut model.network, model.head.as_mut())?;
                 best = Some((value, model.clone()));
             }
         }

@@ -1,0 +1,467 @@
+//! Every engine's steps against the oracle in double precision, the golden
+//! files, PyTorch's gradients and the CPU's. Without the feature `vulkan`, only
+//! the CPU's engine is built; with it but no card and no software driver, the
+//! tests say so on stderr and pass, but for `HEBB_REQUIRE_GPU`.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep, Trainer};
+use hebbian::network::{BatchNorm, Block, Head, Network, NetworkSpec, NormKind, Tensors};
+use hebbian::ops::{Geometry, Workspace};
+use hebbian::rules::{self, Projection, Rule, Samples};
+use hebbian::train::FinetuneConfig;
+use hebbian::update::hebbian_step;
+use proptest::prelude::*;
+
+/// The devices of this build and machine, opened once.
+fn devices() -> &'static [Device] {
+    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+    let devices = DEVICES.get_or_init(|| {
+        let mut devices = vec![Device::Cpu];
+        if cfg!(feature = "vulkan") {
+            match Device::open("vulkan") {
+                Ok(card) => devices.push(card),
+                Err(problem) => {
+                    assert!(std::env::var_os("HEBB_REQUIRE_GPU").is_none(), "{problem}");
+                }
+            }
+        }
+        devices
+    });
+    let skipped = "no card; tests of the GPU are skipped";
+    eprintln!("on cpu and {}", devices.get(1).map_or(skipped.into(), Device::to_string));
+    devices
+}
+
+/// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
+fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
+    let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
+    (shape, 1usize..300, 1usize..4, 1usize..20)
+        .prop_filter("kernel and pool fit", |((h, w, _, k, s, p), _, pool, _)| {
+            let fits = |n: usize| n + 2 * p >= *k && (n + 2 * p - k) / s + 1 >= *pool;
+            fits(*h) && fits(*w)
+        })
+        .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
+            (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
+        })
+}
+
+fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
+    use rand::RngExt;
+    let mut rng = hebbian_data::seed::stream(seed, "test");
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+}
+
+/// Largest difference over the largest entry.
+fn error(got: &[f32], want: impl IntoIterator<Item = f64>) -> f64 {
+    let want: Vec<f64> = want.into_iter().collect();
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(1e-3f64, |m, w| m.max(w.abs()));
+    let differences = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs());
+    differences.fold(0.0, |m, d| if d.is_nan() { f64::NAN } else { m.max(d) }) / largest
+}
+
+fn double(x: &[f32]) -> impl Iterator<Item = f64> {
+    x.iter().map(|&x| f64::from(x))
+}
+
+fn close(what: &str, got: &[f32], want: &[f32]) {
+    let error = error(got, double(want));
+    assert!(error < 2e-5, "{what}: {error}");
+}
+
+/// A network of one layer.
+fn layer(g: Geometry, kind: NormKind, projection: Projection, seed: u64) -> Network {
+    let weights = numbers(g.weight_len(), seed, 1.0 / (g.patch_len() as f32).sqrt());
+    let mut norm = BatchNorm::new(kind, g.filters);
+    norm.gamma = numbers(g.filters, seed ^ 2, 1.0).iter().map(|x| x + 1.5).collect();
+    norm.beta = numbers(g.filters, seed ^ 3, 0.5);
+    let spec = NetworkSpec { name: "layer".into(), input: [g.height, g.width, 3], blocks: vec![] };
+    Network { spec, projection, blocks: vec![Block { geometry: g, weights, norm }] }
+}
+
+/// One step of the layers from `first` on.
+fn learn(
+    engine: &mut dyn Engine,
+    network: &mut Network,
+    rule: &dyn Rule,
+    x: &[f32],
+    (first, rates): (usize, &[f64]),
+    measure: bool,
+) -> Vec<f64> {
+    let learning = first..first + rates.len();
+    let step = HebbianStep { rule, x, learning, rates, measure };
+    engine.hebbian_step(network, &step).unwrap()
+}
+
+/// The update `dW` of one step of a network of one layer, which it moves on.
+/// The rate is a large power of two, so that rounding `W + lr dW` to single
+/// precision costs the update no digits.
+fn delta(network: &mut Network, rule: &dyn Rule, device: &Device, x: &[f32]) -> Vec<f32> {
+    const RATE: f64 = 1024.0;
+    let before = network.blocks[0].weights.clone();
+    let mut engine = device.engine();
+    learn(engine.as_mut(), network, rule, x, (0, &[RATE]), false);
+    engine.fetch(network, None).unwrap();
+    let pairs = double(&network.blocks[0].weights).zip(double(&before));
+    pairs.map(|(after, before)| ((after - before) / RATE) as f32).collect()
+}
+
+/// All patches of a batch in the order of the weights.
+fn patches(g: &Geometry, batch: usize, x: &[f32]) -> Vec<f64> {
+    double(&hebbian::update::unfold(g, batch, x)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn update_and_statistics_agree_with_the_oracle((g, batch) in geometry(), seed: u64) {
+        let x = numbers(batch * g.input_len(), seed, 1.5);
+        for (name, kind) in [("hpca", NormKind::Batch), ("soft-wta", NormKind::Relative)] {
+            let rule = rules::build(name, toml::Table::new()).unwrap();
+            let start = layer(g, kind, rule.projection(), seed);
+            let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
+            let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
+            let want = rule.naive_f64(&samples);
+
+            let mut out = vec![0.0; batch * g.output_len()];
+            let mut norm = start.blocks[0].norm.clone();
+            let w = &start.blocks[0].weights;
+            hebbian_step(rule.as_ref(), &g, batch, &x, w, &mut Workspace::default(), &mut out);
+            norm.train(&mut out);
+            for device in devices() {
+                let mut network = start.clone();
+                let got = delta(&mut network, rule.as_ref(), device, &x);
+                let wrong = error(&got, want.iter().copied());
+                prop_assert!(wrong < 2e-5, "{name} on {device}: {wrong}");
+                let got = &network.blocks[0].norm;
+                prop_assert!(error(&got.mean, double(&norm.mean)) < 2e-5, "mean on {device}");
+                prop_assert!(error(&got.var, double(&norm.var)) < 2e-5, "variance on {device}");
+            }
+        }
+    }
+}
+
+/// A network with a strided layer, one of either normalisation, and one whose
+/// kernel is its map.
+const NETWORK: &str = r#"
+name = "small"
+input = [14, 14, 3]
+block = [
+    { filters = 6, kernel = 5, pool = 2, norm = "batch" },
+    { filters = 8, kernel = 3, padding = 1, norm = "batch" },
+    { filters = 10, kernel = 3, stride = 2, norm = "relative" },
+    { filters = 70, kernel = 2, norm = "relative" },
+]
+"#;
+
+fn small(projection: Projection) -> Network {
+    let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
+    Network::new(spec, projection, 5).unwrap()
+}
+
+fn close_networks(what: &str, got: &Network, want: &Network) {
+    for (index, (got, want)) in got.blocks.iter().zip(&want.blocks).enumerate() {
+        let layer = format!("{what}, L{}", index + 1);
+        close(&format!("{layer} weights"), &got.weights, &want.weights);
+        close(&format!("{layer} gamma"), &got.norm.gamma, &want.norm.gamma);
+        close(&format!("{layer} beta"), &got.norm.beta, &want.norm.beta);
+        close(&format!("{layer} mean"), &got.norm.mean, &want.norm.mean);
+        close(&format!("{layer} variance"), &got.norm.var, &want.norm.var);
+    }
+}
+
+#[test]
+fn features_agree_at_every_depth() {
+    for projection in [Projection::Plain, Projection::Normalised] {
+        let network = small(projection);
+        for device in devices() {
+            let mut engine = device.engine();
+            for (depth, batch) in [(1, 3), (4, 7), (2, 1), (3, 9)] {
+                let x = numbers(batch * 14 * 14 * 3, batch as u64, 1.0);
+                let got = engine.features(&network, depth, &x).unwrap();
+                let want = network.features(depth, &x, &mut Workspace::default());
+                close(&format!("{projection:?}, L{depth} on {device}"), &got, &want);
+            }
+        }
+    }
+}
+
+/// Channels-first to channels-last.
+fn channels_last(data: &[f64], n: usize, c: usize, pixels: usize) -> Vec<f32> {
+    let entry = |i: usize| (i / (pixels * c) * c + i % c) * pixels + i / c % pixels;
+    (0..n * c * pixels).map(|i| data[entry(i)] as f32).collect()
+}
+
+#[test]
+fn golden_updates_of_the_published_code() {
+    for (name, file) in [("hpca", "hpca"), ("soft-wta", "eswta")] {
+        let rule = rules::build(name, toml::Table::new()).unwrap();
+        for shape in ["conv", "deep", "fc"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
+            let path = folder.join(format!("{file}-{shape}.safetensors"));
+            let Ok(bytes) = std::fs::read(&path) else {
+                eprintln!("skipped: {} is not here", path.display());
+                continue;
+            };
+            let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let get = |name: &str| {
+                let view = tensors.tensor(name).unwrap();
+                let (numbers, _) = view.data().as_chunks::<8>();
+                let data: Vec<f64> = numbers.iter().map(|&b| f64::from_le_bytes(b)).collect();
+                let s = view.shape().to_vec();
+                (channels_last(&data, s[0], s[1], s[2] * s[3]), s)
+            };
+            let ((x, xs), (weights, ws), (want, _)) = (get("x"), get("weight"), get("delta"));
+            let g = Geometry {
+                height: xs[2],
+                width: xs[3],
+                channels: xs[1],
+                kernel: ws[2],
+                stride: 1,
+                padding: 0,
+                filters: ws[0],
+                pool: 1,
+            };
+            for device in devices() {
+                let mut network = layer(g, NormKind::Batch, rule.projection(), 0);
+                network.blocks[0].weights.copy_from_slice(&weights);
+                let error = error(&delta(&mut network, rule.as_ref(), device, &x), double(&want));
+                assert!(error < 1e-5, "{file}-{shape} on {device}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hebbian_steps_in_a_row_agree_with_the_cpu() {
+    for name in ["hpca", "soft-wta"] {
+        let rule = rules::build(name, toml::Table::new()).unwrap();
+        let start = small(rule.projection());
+        let mut runs: Vec<_> = devices().iter().map(|d| (d.engine(), start.clone())).collect();
+        let steps = [(0..4, 5), (0..4, 12), (0..4, 5), (2..3, 5), (3..4, 2), (0..1, 12)];
+        for (step, (layers, batch)) in steps.into_iter().enumerate() {
+            let x = numbers(batch * 14 * 14 * 3, step as u64, 1.0);
+            let rates: Vec<f64> = layers.clone().map(|layer| 0.02 / (layer + 1) as f64).collect();
+            let (measure, layers) = (step % 2 == 0, (layers.start, &rates[..]));
+            let changes: Vec<_> = runs
+                .iter_mut()
+                .map(|(engine, network)| {
+                    learn(engine.as_mut(), network, rule.as_ref(), &x, layers, measure)
+                })
+                .collect();
+            for got in &changes {
+                assert_eq!(got.len(), if measure { rates.len() } else { 0 });
+                for (got, want) in got.iter().zip(&changes[0]) {
+                    assert!((got - want).abs() < 1e-4 * want, "{name} {step}: {got} {want}");
+                }
+            }
+        }
+        for (engine, network) in &mut runs {
+            engine.fetch(network, None).unwrap();
+            assert!(network.blocks[3].weights != start.blocks[3].weights);
+        }
+        for (_, network) in &runs {
+            close_networks(name, network, &runs[0].1);
+        }
+    }
+}
+
+#[test]
+fn deflation_over_several_blocks() {
+    let g = Geometry {
+        height: 3,
+        width: 3,
+        channels: 11,
+        kernel: 3,
+        stride: 1,
+        padding: 0,
+        filters: 600,
+        pool: 1,
+    };
+    let (rule, batch) = (rules::build("hpca", toml::Table::new()).unwrap(), 30);
+    let x = numbers(batch * g.input_len(), 1, 1.0);
+    let start = layer(g, NormKind::Batch, Projection::Plain, 2);
+    let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
+    let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
+    let want = rule.naive_f64(&samples);
+    for device in devices() {
+        let got = delta(&mut start.clone(), rule.as_ref(), device, &x);
+        let wrong = error(&got, want.iter().copied());
+        assert!(wrong < 2e-5, "on {device}: {wrong}");
+    }
+}
+
+#[test]
+fn supervised_step_equals_pytorch() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gradients.safetensors");
+    let file = Tensors::from_bytes(&path, &std::fs::read(&path).unwrap()).unwrap();
+    let config = FinetuneConfig::default();
+    for (name, projection) in [("plain", Projection::Plain), ("normalised", Projection::Normalised)]
+    {
+        let get = |key: &str| file.get(&format!("{name}.{key}")).expect(key).to_vec();
+        let text = NETWORK.replace("filters = 70", "filters = 40");
+        let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
+        for device in devices() {
+            let mut network = Network::new(spec.clone(), projection, 0).unwrap();
+            for (index, block) in network.blocks.iter_mut().enumerate() {
+                let layer = index + 1;
+                block.weights = get(&format!("L{layer}.weight"));
+                block.norm.gamma = get(&format!("L{layer}.gamma"));
+                block.norm.beta = get(&format!("L{layer}.beta"));
+            }
+            let mut head = Head { weights: get("head.weight"), bias: get("head.bias") };
+            let mut engine = device.engine();
+            let (x, labels) = (get("x"), [0, 3, 1, 2, 3]);
+            let step = SupervisedStep { x: &x, labels: &labels, keep: &[], sgd: config.sgd(0.1) };
+            let (loss, scores) = engine.supervised_step(&mut network, &mut head, &step).unwrap();
+            close("loss", &[loss as f32], &get("loss"));
+            close("scores", &scores, &get("scores"));
+            engine.fetch(&mut network, Some(&mut head)).unwrap();
+            for (index, block) in network.blocks.iter().enumerate() {
+                let layer = format!("L{}", index + 1);
+                let norm = &block.norm;
+                close("stepped weight", &block.weights, &get(&format!("stepped_{layer}.weight")));
+                close("stepped gamma", &norm.gamma, &get(&format!("stepped_{layer}.gamma")));
+                close("running mean", &norm.mean, &get(&format!("{layer}.mean")));
+                close("running variance", &norm.var, &get(&format!("{layer}.var")));
+            }
+            close("stepped head", &head.weights, &get("stepped_head.weight"));
+
+            // After one step, the momentum is the gradient and its decay.
+            let momentum = engine.momentum(&network, &head).unwrap();
+            let layers = (1..=4).flat_map(|layer| {
+                ["weight", "gamma", "beta"].map(|part| format!("L{layer}.{part}"))
+            });
+            for key in layers.chain(["head.weight", "head.bias"].map(String::from)) {
+                let decay = config.weight_decay as f32;
+                let (gradient, before) = (get(&format!("d_{key}")), get(&key));
+                let pairs = gradient.iter().zip(before);
+                let want: Vec<f32> = pairs.map(|(g, w)| g + decay * w).collect();
+                let what = format!("{name} momentum of {key} on {device}");
+                close(&what, momentum.get(&key).expect(&key), &want);
+            }
+        }
+    }
+}
+
+#[test]
+fn supervised_steps_in_a_row_agree_with_the_cpu() {
+    let config = FinetuneConfig::default();
+    for projection in [Projection::Plain, Projection::Normalised] {
+        for device in devices() {
+            let (mut network, mut head) = (small(projection), Head::new(70, 5, 3));
+            let (mut copy, mut copied_head) = (network.clone(), head.clone());
+            let mut trainer = Trainer::default();
+            let mut engine = device.engine();
+            // Not fewer than that: normalising by the variance of two or three
+            // images magnifies rounding.
+            for (step, batch) in [8usize, 8, 6, 11, 8].into_iter().enumerate() {
+                let x = numbers(batch * 14 * 14 * 3, step as u64, 1.0);
+                let labels: Vec<u32> = (0..batch).map(|i| ((i * 7 + step) % 5) as u32).collect();
+                let mut keep = Vec::new();
+                if step % 2 == 0 {
+                    let draws = numbers(batch * 70, 40 + step as u64, 1.0);
+                    keep = draws.iter().map(|&x| if x < 0.0 { 0.0 } else { 2.0 }).collect();
+                }
+                let sgd = config.sgd(0.01);
+                let found = trainer.gradients(&mut network, &head, &x, &labels, &keep, false);
+                let (want_loss, want_scores) = (found.loss, found.scores.clone());
+                trainer.step(&mut network, &mut head, &sgd);
+                let given = SupervisedStep { x: &x, labels: &labels, keep: &keep, sgd };
+                let (loss, scores) =
+                    engine.supervised_step(&mut copy, &mut copied_head, &given).unwrap();
+                close(&format!("scores on {device}"), &scores, &want_scores);
+                assert!((loss - want_loss).abs() < 1e-5 * want_loss, "{loss} {want_loss}");
+                // An engine taken up again goes on as if it had never stopped.
+                if step == 2 {
+                    let momentum = engine.momentum(&copy, &copied_head).unwrap();
+                    engine.fetch(&mut copy, Some(&mut copied_head)).unwrap();
+                    engine = device.engine();
+                    let path = Path::new("momentum");
+                    engine.set_momentum(&copy, &copied_head, path, momentum).unwrap();
+                }
+            }
+            engine.fetch(&mut copy, Some(&mut copied_head)).unwrap();
+            close_networks(&format!("{projection:?} on {device}"), &copy, &network);
+            close("head", &copied_head.weights, &head.weights);
+            close("bias", &copied_head.bias, &head.bias);
+        }
+    }
+}
+
+#[test]
+fn the_same_steps_give_the_same_bits() {
+    for name in ["hpca", "soft-wta"] {
+        let rule = rules::build(name, toml::Table::new()).unwrap();
+        let x = numbers(9 * 14 * 14 * 3, 1, 1.0);
+        for device in devices() {
+            let run = || {
+                let (mut network, mut engine) = (small(rule.projection()), device.engine());
+                for _ in 0..2 {
+                    let layers = (0, &[0.01; 4][..]);
+                    learn(engine.as_mut(), &mut network, rule.as_ref(), &x, layers, false);
+                }
+                engine.fetch(&mut network, None).unwrap();
+                network
+            };
+            assert!(run() == run(), "{name} on {device}");
+        }
+    }
+}
+
+/// Half precision rounds each operand by up to 2^-11; at a temperature of 0.02
+/// soft-WTA makes about thirty times that of it.
+#[test]
+fn half_precision_stays_near_the_oracle() {
+    let device = match Device::open("vulkan-half") {
+        Ok(device) => device,
+        Err(problem) => {
+            eprintln!("skipped: {problem}");
+            return;
+        }
+    };
+    let g = Geometry {
+        height: 12,
+        width: 12,
+        channels: 16,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        filters: 40,
+        pool: 2,
+    };
+    let batch = 8;
+    let x = numbers(batch * g.input_len(), 1, 1.5);
+    for (name, bound) in [("hpca", 2e-3), ("soft-wta", 2e-2)] {
+        let rule = rules::build(name, toml::Table::new()).unwrap();
+        let mut network = layer(g, NormKind::Batch, rule.projection(), 2);
+        let weights: Vec<f64> = double(&network.blocks[0].weights).collect();
+        let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
+        let want = rule.naive_f64(&samples);
+        let wrong = error(&delta(&mut network, rule.as_ref(), &device, &x), want);
+        eprintln!("{name}: {wrong:.1e} of the largest entry on {device} in half precision");
+        assert!(wrong < bound, "{name}: {wrong}");
+        assert!(wrong > 2e-6, "{name}: {wrong} is single precision");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    for (name, word) in [("cuda", "vulkan:N"), ("cpu:1", "vulkan:N"), ("vulkan:x", "vulkan:N")] {
+        let error = Device::open(name).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(word), "{error}");
+    }
+    let error = Device::open("vulkan:1000").unwrap_err().to_string();
+    let words = if !cfg!(feature = "vulkan") {
+        "built without GPU support"
+    } else if devices().len() > 1 {
+        "there is no card 1000"
+    } else {
+        "no graphics card"
+    };
+    assert!(error.contains(words), "{error}");
+}
