@@ -3,44 +3,50 @@
 
 use gemm::Parallelism;
 
-/// `out = lhs * rhs^T`, in double precision, on the calling thread.
+use crate::exact::Precision;
+
+/// Rows of a panel: a multiple of the rows that the kernels take at a time, in either precision,
+/// for every width of vector register; and few enough for the part of a panel that a kernel works
+/// on to stay in the second-level cache.
+pub(crate) const PANEL: usize = 96;
+
+/// `out = rhs * panel^T` on the calling thread. The panel is stored transposed, as the kernels
+/// read it; that way it is rearranged once, and not again in every product.
 ///
 /// # Shapes
-/// `lhs`: `[m, depth]`, `rhs`: `[n, depth]`, `out`: `[m, n]`; all row-major and exactly that long.
+/// `panel`: `[depth, PANEL]`, `rhs`: `[n, depth]`, `out`: `[n, PANEL]`; all row-major and exactly
+/// that long.
 ///
 /// # Panics
 /// If a slice has another length.
-pub(crate) fn product_transposed(
-    [m, n, depth]: [usize; 3],
-    lhs: &[f64],
-    rhs: &[f64],
-    out: &mut [f64],
-) {
-    assert_eq!(m.checked_mul(depth), Some(lhs.len()), "lhs is not [m, depth]");
+pub(crate) fn panel_product<T: Precision>(depth: usize, panel: &[T], rhs: &[T], out: &mut [T]) {
+    let n = out.len() / PANEL;
+    assert_eq!(depth.checked_mul(PANEL), Some(panel.len()), "panel is not [depth, PANEL]");
+    assert_eq!(n * PANEL, out.len(), "out is not [n, PANEL]");
     assert_eq!(n.checked_mul(depth), Some(rhs.len()), "rhs is not [n, depth]");
-    assert_eq!(m.checked_mul(n), Some(out.len()), "out is not [m, n]");
-    // Lengths of slices of f64 fit an isize, so these conversions keep their value.
-    let (depth_stride, out_stride) = (depth as isize, n as isize);
+    // A length of a slice of numbers fits an isize, so these conversions keep their value.
+    let (depth_stride, panel_stride) = (depth as isize, PANEL as isize);
     // SAFETY: with the lengths checked above, row r and column c of each operand lie inside its
     // slice for the strides given; `out` is borrowed exclusively and so overlaps neither operand;
-    // `read_dst` is false and every element of `out` is initialised anyway.
+    // `read_dst` is false and every element of `out` is initialised anyway. `Precision` is sealed
+    // to f32 and f64, types that `gemm` has kernels for.
     unsafe {
         gemm::gemm(
-            m,
+            PANEL,
             n,
             depth,
             out.as_mut_ptr(),
+            panel_stride,
             1,
-            out_stride,
             false,
-            lhs.as_ptr(),
+            panel.as_ptr(),
+            panel_stride,
             1,
-            depth_stride,
             rhs.as_ptr(),
             depth_stride,
             1,
-            0.0,
-            1.0,
+            T::ZERO,
+            T::ONE,
             false,
             false,
             false,
@@ -53,29 +59,35 @@ pub(crate) fn product_transposed(
 mod tests {
     use super::*;
 
-    #[test]
-    fn agrees_with_the_definition() {
-        for [m, n, depth] in [[0, 3, 2], [1, 1, 1], [3, 5, 7], [17, 9, 33], [1, 40, 129]] {
+    fn agrees_with_the_definition<T: Precision + PartialEq + std::fmt::Debug>() {
+        for [n, depth] in [[0, 3], [3, 0], [1, 1], [5, 7], [9, 33], [40, 129]] {
             // Small integers, so that any order of summation gives the same bits.
             let fill = |len: usize, step: usize| -> Vec<f64> {
                 (0..len).map(|i| (i * step % 11) as f64 - 5.0).collect()
             };
-            let (lhs, rhs) = (fill(m * depth, 7), fill(n * depth, 5));
-            let mut out = vec![f64::NAN; m * n];
-            product_transposed([m, n, depth], &lhs, &rhs, &mut out);
-            for row in 0..m {
-                for column in 0..n {
-                    let expected: f64 =
-                        (0..depth).map(|i| lhs[row * depth + i] * rhs[column * depth + i]).sum();
-                    assert_eq!(out[row * n + column], expected);
+            let of = |values: &[f64]| -> Vec<T> { values.iter().map(|&v| T::round(v)).collect() };
+            let (panel, rhs) = (fill(depth * PANEL, 7), fill(n * depth, 5));
+            let mut out = of(&vec![f64::NAN; n * PANEL]);
+            panel_product(depth, &of(&panel), &of(&rhs), &mut out);
+            for row in 0..n {
+                for column in 0..PANEL {
+                    let term = |i: usize| rhs[row * depth + i] * panel[i * PANEL + column];
+                    let expected: f64 = (0..depth).map(term).sum();
+                    assert_eq!(out[row * PANEL + column], T::round(expected));
                 }
             }
         }
     }
 
     #[test]
+    fn both_precisions_agree_with_the_definition() {
+        agrees_with_the_definition::<f32>();
+        agrees_with_the_definition::<f64>();
+    }
+
+    #[test]
     #[should_panic(expected = "rhs is not")]
     fn refuses_a_short_operand() {
-        product_transposed([2, 2, 2], &[0.0; 4], &[0.0; 3], &mut [0.0; 4]);
+        panel_product(2, &[0.0; 2 * PANEL], &[0.0; 3], &mut [0.0; 2 * PANEL]);
     }
 }

@@ -1,16 +1,14 @@
 //! The vectors that may still belong to the ranking of one query.
 
-use super::distance::squared_distance;
+use super::distance::{reported_alike, squared_distance};
 use crate::Result;
 use crate::vectors::Vectors;
-
-/// Relative error of a squared distance that no longer shows in an f32.
-const NEGLIGIBLE: f64 = 1.0 / (1_u64 << 25) as f64;
 
 /// Slots beyond twice the ranking's length before candidates are thinned out.
 const SLACK: usize = 64;
 
-fn slots(k: usize) -> usize {
+/// Most candidates kept for a ranking of length `k`.
+pub(super) fn slots(k: usize) -> usize {
     k.saturating_mul(2).saturating_add(SLACK)
 }
 
@@ -56,6 +54,8 @@ pub(super) struct Candidates {
     kept: Vec<Candidate>,
     /// No candidate further away than this can be among the `k` nearest.
     threshold: f64,
+    /// How many candidates had to be settled while they were collected.
+    settled: usize,
 }
 
 impl Candidates {
@@ -63,7 +63,7 @@ impl Candidates {
     pub(super) fn new(k: usize, len: usize) -> Self {
         // Exactly, because doubling could take twice the memory that was planned for.
         let kept = Vec::with_capacity(slots(k).min(len));
-        Self { k, kept, threshold: f64::INFINITY }
+        Self { k, kept, threshold: f64::INFINITY, settled: 0 }
     }
 
     /// Bytes that one query takes.
@@ -74,6 +74,17 @@ impl Candidates {
     pub(super) fn clear(&mut self) {
         self.kept.clear();
         self.threshold = f64::INFINITY;
+        self.settled = 0;
+    }
+
+    /// What is surely further away than this need not be offered.
+    pub(super) fn threshold(&self) -> f64 {
+        self.threshold
+    }
+
+    /// How many candidates had to be settled by their distance while they were collected.
+    pub(super) fn settled(&self) -> usize {
+        self.settled
     }
 
     /// Offers gallery vector `index` at squared distance `score`, give or take `error`.
@@ -109,6 +120,7 @@ impl Candidates {
         if self.kept.len() > slots(self.k) - (self.k + SLACK) / 2 {
             let mut row = Vec::new();
             for candidate in &mut self.kept {
+                self.settled += usize::from(candidate.error > 0.0);
                 candidate.settle(query, gallery, &mut row)?;
             }
             self.kept.select_nth_unstable_by(self.k - 1, by_score_then_index);
@@ -144,7 +156,7 @@ impl Candidates {
             // Everything in start..end surely comes before everything from end on.
             let run = &mut self.kept[start..end];
             if let [only] = run {
-                if f64::from(only.error) > only.score * NEGLIGIBLE {
+                if !reported_alike(only.score, f64::from(only.error)) {
                     only.settle(query, gallery, &mut row)?;
                 }
             } else {

@@ -1,27 +1,31 @@
-//! Exact search: the matrix product finds the order nearly everywhere, the distance itself
-//! decides the rest.
+//! Exact search: a matrix product finds the candidates, the distance itself decides.
 //!
 //! For a block of queries and a tile of the gallery, all squared distances come from one matrix
-//! product, `||q||^2 + ||g||^2 - 2 q.g`. The product is in double precision: in single precision
-//! the rounding error of a few thousand dimensions exceeds the spacing of a few thousand ranked
-//! distances, so that nearly every pair would have to be computed a second time; in double
-//! precision only true ties and near-duplicates are, by [`squared_distance`] over the rows
-//! themselves. A rigorous bound on the rounding error says which ([`distance::ErrorBound`]).
+//! product, `||q||^2 + ||g||^2 - 2 q.g`, with a rigorous bound on the rounding error
+//! ([`distance::ErrorBound`]). Whatever order that bound leaves in doubt is settled by
+//! [`squared_distance`] over the rows themselves, so that rankings do not depend on the product at
+//! all, only the time they take does. Its precision is therefore a matter of cost:
+//!
+//! - *Short rankings* are screened in single precision, which is twice as fast. The bound spans a
+//!   few ranks among the nearest, so a few distances more than the ranking is long are settled.
+//! - *Long rankings* take double precision: over thousands of ranked distances of a few thousand
+//!   dimensions the bound in single precision exceeds their spacing, and nearly every pair would
+//!   have to be settled; in double precision only true ties and near-duplicates are. So it goes
+//!   for data that turns out to be too close together, or too large, for single precision.
 
 mod candidates;
 mod distance;
 mod panel;
+mod precision;
+mod scan;
 
 pub use distance::squared_distance;
+pub(crate) use precision::Precision;
 
-use rayon::prelude::*;
-
-use crate::gemm::product_transposed;
-use crate::vectors::{Vectors, check_finite};
+use crate::vectors::Vectors;
 use crate::{Error, Result};
-use candidates::Candidates;
-use distance::ErrorBound;
-use panel::Panel;
+use candidates::slots;
+use scan::Scan;
 
 /// One gallery vector in the ranking of a query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,18 +36,11 @@ pub struct Hit {
     pub distance: f32,
 }
 
-/// Memory for the candidates of one block of queries, in bytes.
-const CANDIDATE_BYTES: usize = 256 << 20;
-/// Most queries ranked together: beyond this, reading the gallery again costs next to nothing.
-const BLOCK_QUERIES: usize = 512;
-/// Memory for a block of queries, and for a tile of the gallery, in double precision, in bytes.
-const PANEL_BYTES: usize = 64 << 20;
-/// Most gallery vectors in a tile.
-const TILE_ROWS: usize = 4096;
-/// Queries, and gallery vectors, of one matrix product.
-const PRODUCT_ROWS: usize = 256;
-/// Rankings held as [`Hit`]s at a time.
-const RANKINGS: usize = 32;
+/// Products in double precision that take the time saved by one in single precision, counted in
+/// settled distances: what a ranking may need of them for screening in single precision to pay.
+const SETTLED_SHARE: usize = 32;
+/// Most dimensions for single precision; far beyond them its rounding error has no bound at all.
+const SINGLE_DIM: usize = 1 << 20;
 
 /// The `k` nearest gallery vectors of every query, nearest first; equal distances come in the
 /// order of the gallery. Fewer if the gallery has fewer than `k`.
@@ -95,143 +92,18 @@ pub fn for_each_ranking(
         (0..queries.len()).for_each(|query| visit(query, &[]));
         return Ok(());
     }
-    let mut origin = Vec::new();
-    gallery.read(0, 1, &mut origin)?;
-    if origin.len() != dim {
-        return Err(Error::Dimension { what: "the gallery", expected: dim, found: origin.len() });
-    }
-    check_finite("the gallery", 0, dim, &origin)?;
-    let block = (CANDIDATE_BYTES / Candidates::bytes(k, len)).clamp(1, BLOCK_QUERIES);
-    let block = block.min(panel_rows(dim));
-    let mut scan = Scan::new(gallery, origin, k, block.min(queries.len()));
+    let origin = panel::origin(gallery)?;
+    let patience = len / SETTLED_SHARE;
     let mut start = 0;
-    while start < queries.len() {
-        let n = block.min(queries.len() - start);
-        scan.run(queries, start, n)?;
-        scan.visit(n, |query, hits| visit(start + query, hits))?;
-        start += n;
+    if slots(k) <= patience && dim <= SINGLE_DIM {
+        let mut screen = Scan::<f32>::new(gallery, &origin, k, queries.len());
+        start = screen.rank(queries, start, patience, &mut visit)?;
+    }
+    if start < queries.len() {
+        let mut scan = Scan::<f64>::new(gallery, &origin, k, queries.len() - start);
+        scan.rank(queries, start, usize::MAX, &mut visit)?;
     }
     Ok(())
-}
-
-/// The buffers of one pass of a block of queries over the gallery.
-struct Scan<'a> {
-    gallery: &'a dyn Vectors,
-    origin: Vec<f32>,
-    bound: ErrorBound,
-    queries: Panel,
-    tile: Panel,
-    /// Inner products in blocks of `PRODUCT_ROWS` queries by `PRODUCT_ROWS` gallery vectors:
-    /// blocks of queries outermost, then blocks of gallery vectors, then rows.
-    products: Vec<f64>,
-    candidates: Vec<Candidates>,
-}
-
-impl<'a> Scan<'a> {
-    fn new(gallery: &'a dyn Vectors, origin: Vec<f32>, k: usize, block: usize) -> Self {
-        Self {
-            gallery,
-            bound: ErrorBound::new(origin.len()),
-            origin,
-            queries: Panel::default(),
-            tile: Panel::default(),
-            products: Vec::new(),
-            candidates: (0..block).map(|_| Candidates::new(k, gallery.len())).collect(),
-        }
-    }
-
-    /// Collects the candidates of queries `start..start + n`.
-    fn run(&mut self, queries: &dyn Vectors, start: usize, n: usize) -> Result<()> {
-        self.queries.load("the queries", queries, start, n, &self.origin)?;
-        self.candidates.iter_mut().for_each(Candidates::clear);
-        let tile = panel_rows(self.origin.len()).min(TILE_ROWS);
-        let mut first = 0;
-        while first < self.gallery.len() {
-            let rows = tile.min(self.gallery.len() - first);
-            self.tile.load("the gallery", self.gallery, first, rows, &self.origin)?;
-            self.multiply();
-            self.offer(first)?;
-            first += rows;
-        }
-        Ok(())
-    }
-
-    /// Inner products of all queries of the block with all gallery vectors of the tile.
-    fn multiply(&mut self) {
-        let dim = self.origin.len();
-        let across = self.tile.len().div_ceil(PRODUCT_ROWS);
-        let blocks = self.queries.len().div_ceil(PRODUCT_ROWS) * across;
-        self.products.resize(blocks * PRODUCT_ROWS * PRODUCT_ROWS, 0.0);
-        let (queries, tile) = (&self.queries.moved, &self.tile.moved);
-        self.products.par_chunks_exact_mut(PRODUCT_ROWS * PRODUCT_ROWS).enumerate().for_each(
-            |(block, products)| {
-                let side = PRODUCT_ROWS * dim;
-                let lhs = nth_chunk(queries, side, block / across);
-                let rhs = nth_chunk(tile, side, block % across);
-                let (m, n) = (lhs.len() / dim, rhs.len() / dim);
-                product_transposed([m, n, dim], lhs, rhs, &mut products[..m * n]);
-            },
-        );
-    }
-
-    /// Offers the tile, which starts at row `first` of the gallery, to the candidates of all
-    /// queries.
-    fn offer(&mut self, first: usize) -> Result<()> {
-        let Self { gallery, bound, queries, tile, products, candidates, origin } = self;
-        let (dim, area) = (origin.len(), PRODUCT_ROWS * PRODUCT_ROWS);
-        let across = tile.len().div_ceil(PRODUCT_ROWS);
-        candidates[..queries.len()].par_iter_mut().enumerate().try_for_each(|(q, candidates)| {
-            let query = &queries.raw[q * dim..(q + 1) * dim];
-            let query_norm = queries.norms[q];
-            let mut index = first as u32;
-            for (block, norms) in tile.norms.chunks(PRODUCT_ROWS).enumerate() {
-                let block = &products[(q / PRODUCT_ROWS * across + block) * area..][..area];
-                let row = &block[q % PRODUCT_ROWS * norms.len()..][..norms.len()];
-                for (&norm, &product) in norms.iter().zip(row) {
-                    let score = query_norm.squared + norm.squared - 2.0 * product;
-                    candidates.offer(index, score, bound.of(query_norm, norm), query, *gallery)?;
-                    index += 1;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Ranks the candidates of the first `n` queries.
-    fn visit(&mut self, n: usize, mut visit: impl FnMut(usize, &[Hit])) -> Result<()> {
-        let Self { gallery, queries, candidates, origin, .. } = self;
-        let dim = origin.len();
-        for (chunk, candidates) in candidates[..n].chunks_mut(RANKINGS).enumerate() {
-            let rankings: Vec<Vec<Hit>> = candidates
-                .par_iter_mut()
-                .enumerate()
-                .map(|(i, candidates)| {
-                    let query = &queries.raw[(chunk * RANKINGS + i) * dim..][..dim];
-                    let mut hits = Vec::new();
-                    candidates.rank(query, *gallery, |index, squared| {
-                        hits.push(Hit {
-                            index: index as usize,
-                            distance: squared.sqrt().min(f64::from(f32::MAX)) as f32,
-                        });
-                    })?;
-                    Ok(hits)
-                })
-                .collect::<Result<_>>()?;
-            for (i, hits) in rankings.iter().enumerate() {
-                visit(chunk * RANKINGS + i, hits);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How many vectors of `dim` dimensions a panel may hold.
-fn panel_rows(dim: usize) -> usize {
-    (PANEL_BYTES / dim.saturating_mul(size_of::<f64>())).max(1)
-}
-
-fn nth_chunk(values: &[f64], size: usize, n: usize) -> &[f64] {
-    &values[n * size..values.len().min((n + 1) * size)]
 }
 
 #[cfg(test)]

@@ -1,57 +1,86 @@
-//! A block of vectors made ready for the matrix product.
+//! Rows made ready for the matrix product: a block of queries, a tile of the gallery.
+//!
+//! All rows are moved to a common origin, the mean of some gallery vectors. Distances do not
+//! change, but vectors that share a large offset become small, so that the product form keeps its
+//! precision; and integers stay integers.
 
 use rayon::prelude::*;
 
 use super::distance::{LANES, Norm};
+use super::precision::Precision;
+use crate::gemm::PANEL;
 use crate::vectors::{Vectors, check_finite};
 use crate::{Error, Result};
 
-/// Some consecutive rows of a set of vectors, moved to a common origin.
+/// Most gallery vectors that the origin is the mean of.
+const SAMPLE: usize = 256;
+/// Dimensions that are moved and transposed together: the part of a panel that they fill stays in
+/// the first-level cache.
+const STRIP: usize = 64;
+
+/// The origin for searches of `gallery`: the mean of up to [`SAMPLE`] vectors spread evenly over
+/// it, rounded to integers if they hold nothing else.
 ///
-/// The origin is the first vector of the gallery: distances do not change, but vectors that share
-/// a large offset become small, so that the product form keeps its precision; and integers stay
-/// integers. Buffers are reused from block to block.
+/// # Errors
+/// Those of [`read_rows`].
+pub(super) fn origin(gallery: &dyn Vectors) -> Result<Vec<f32>> {
+    let (len, dim) = (gallery.len(), gallery.dim());
+    let sample = len.min(SAMPLE);
+    let mut sums = vec![0.0_f64; dim];
+    let (mut row, mut integers) = (Vec::new(), true);
+    for i in 0..sample {
+        let at = (i as u128 * len as u128 / sample as u128) as usize;
+        read_rows("the gallery", gallery, at, 1, &mut row)?;
+        check_finite("the gallery", at, dim, &row)?;
+        integers &= integral(&row);
+        sums.iter_mut().zip(&row).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    let mean =
+        |sum: f64| if integers { (sum / sample as f64).round() } else { sum / sample as f64 };
+    Ok(sums.into_iter().map(|sum| mean(sum) as f32).collect())
+}
+
+/// A block of queries, seen from the origin. Buffers are reused from block to block.
 #[derive(Default)]
-pub(super) struct Panel {
+pub(super) struct Queries<T> {
     /// Rows as they were read, `[len, dim]`.
     pub(super) raw: Vec<f32>,
     /// Rows minus the origin, `[len, dim]`.
-    pub(super) moved: Vec<f64>,
+    pub(super) moved: Vec<T>,
     /// One per row.
     pub(super) norms: Vec<Norm>,
+    /// Length of the longest moved row.
+    pub(super) longest: f64,
 }
 
-impl Panel {
+impl<T: Precision> Queries<T> {
     /// Reads rows `start..start + n` of `vectors` and moves them to `origin`.
     ///
     /// # Errors
-    /// The error of `vectors`; [`Error::Dimension`] if it hands out another shape than it claims;
-    /// [`Error::NotFinite`].
+    /// Those of [`read_rows`]; [`Error::NotFinite`].
     pub(super) fn load(
         &mut self,
-        what: &'static str,
         vectors: &dyn Vectors,
         start: usize,
         n: usize,
         origin: &[f32],
     ) -> Result<()> {
         let dim = origin.len();
-        vectors.read(start, n, &mut self.raw)?;
-        if self.raw.len() != n * dim {
-            return Err(Error::Dimension { what, expected: dim, found: self.raw.len() / n.max(1) });
-        }
+        read_rows("the queries", vectors, start, n, &mut self.raw)?;
         let origin_integral = integral(origin);
-        self.moved.resize(n * dim, 0.0);
+        self.moved.resize(n * dim, T::ZERO);
         self.raw
             .par_chunks_exact(dim)
             .zip(self.moved.par_chunks_exact_mut(dim))
-            .map(|(raw, moved)| move_row(raw, origin, origin_integral, moved))
+            .map(|(raw, moved)| {
+                for ((moved, &value), &origin) in moved.iter_mut().zip(raw).zip(origin) {
+                    *moved = T::from_f32(value) - T::from_f32(origin);
+                }
+                norm::<T>(raw, origin, origin_integral)
+            })
             .collect_into_vec(&mut self.norms);
-        // Squares of finite f32 do not overflow in f64, so only a value that is not finite does.
-        if self.norms.iter().any(|norm| !norm.squared.is_finite()) {
-            check_finite(what, start, dim, &self.raw)?;
-        }
-        Ok(())
+        self.longest = longest(&self.norms);
+        check_norms("the queries", start, dim, &self.norms, &self.raw)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,25 +88,133 @@ impl Panel {
     }
 }
 
-fn move_row(raw: &[f32], origin: &[f32], origin_integral: bool, moved: &mut [f64]) -> Norm {
-    for ((moved, &value), &origin) in moved.iter_mut().zip(raw).zip(origin) {
-        *moved = f64::from(value) - f64::from(origin);
+/// A tile of the gallery, seen from the origin, in panels of [`PANEL`] rows. Buffers are reused
+/// from tile to tile.
+#[derive(Default)]
+pub(super) struct Tile<T> {
+    /// Rows minus the origin, transposed panel by panel: `[panels, dim, PANEL]`. What follows the
+    /// last row in the last panel means nothing.
+    pub(super) moved: Vec<T>,
+    /// Half the squared norm of every row; infinite after the last row, `[panels, PANEL]`.
+    pub(super) halves: Vec<T>,
+    /// One per row.
+    pub(super) norms: Vec<Norm>,
+    /// Length of the longest moved row.
+    pub(super) longest: f64,
+}
+
+impl<T: Precision> Tile<T> {
+    /// Reads rows `start..start + n` of `gallery` and moves them to `origin`.
+    ///
+    /// # Errors
+    /// Those of [`read_rows`]; [`Error::NotFinite`].
+    pub(super) fn load(
+        &mut self,
+        gallery: &dyn Vectors,
+        start: usize,
+        n: usize,
+        origin: &[f32],
+    ) -> Result<()> {
+        let dim = origin.len();
+        let panels = n.div_ceil(PANEL);
+        let origin_integral = integral(origin);
+        self.moved.resize(panels * dim * PANEL, T::ZERO);
+        let norms: Vec<Vec<Norm>> = self
+            .moved
+            .par_chunks_exact_mut(dim * PANEL)
+            .enumerate()
+            .map_init(Vec::new, |raw, (i, panel)| {
+                let first = start + i * PANEL;
+                let rows = PANEL.min(start + n - first);
+                read_rows("the gallery", gallery, first, rows, raw)?;
+                move_transposed(raw, origin, panel);
+                let rows = raw.chunks_exact(dim);
+                let norms = rows.map(|row| norm::<T>(row, origin, origin_integral)).collect();
+                check_norms("the gallery", first, dim, &norms, raw)?;
+                Ok(norms)
+            })
+            .collect::<Result<_>>()?;
+        self.norms.clear();
+        self.norms.extend(norms.into_iter().flatten());
+        self.longest = longest(&self.norms);
+        self.halves.clear();
+        self.halves.extend(self.norms.iter().map(|norm| T::round(norm.squared / 2.0)));
+        self.halves.resize(panels * PANEL, T::INFINITY);
+        Ok(())
     }
-    // Interleaved, because a single sum would wait for every addition.
-    let (blocks, rest) = moved.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for block in blocks {
-        for (sum, value) in sums.iter_mut().zip(block) {
-            *sum += value * value;
+}
+
+/// Reads rows and checks that there are as many values as `vectors` claims.
+///
+/// # Errors
+/// The error of `vectors`; [`Error::Dimension`] if it hands out another shape than it claims.
+fn read_rows(
+    what: &'static str,
+    vectors: &dyn Vectors,
+    start: usize,
+    n: usize,
+    out: &mut Vec<f32>,
+) -> Result<()> {
+    let dim = vectors.dim();
+    vectors.read(start, n, out)?;
+    if out.len() == n * dim {
+        return Ok(());
+    }
+    Err(Error::Dimension { what, expected: dim, found: out.len() / n.max(1) })
+}
+
+/// `panel[i, row] = rows[row, i] - origin[i]`.
+fn move_transposed<T: Precision>(rows: &[f32], origin: &[f32], panel: &mut [T]) {
+    let dim = origin.len();
+    for (strip, origin) in origin.chunks(STRIP).enumerate() {
+        let start = strip * STRIP;
+        let columns = &mut panel[start * PANEL..][..origin.len() * PANEL];
+        for (row, values) in rows.chunks_exact(dim).enumerate() {
+            let values = &values[start..][..origin.len()];
+            for ((column, &value), &origin) in
+                columns.chunks_exact_mut(PANEL).zip(values).zip(origin)
+            {
+                column[row] = T::from_f32(value) - T::from_f32(origin);
+            }
         }
     }
-    let rest: f64 = rest.iter().map(|value| value * value).sum();
+}
+
+/// The norm of a row as moved in precision `T`.
+fn norm<T: Precision>(raw: &[f32], origin: &[f32], origin_integral: bool) -> Norm {
+    let square = |(&value, &origin): (&f32, &f32)| {
+        let moved = (T::from_f32(value) - T::from_f32(origin)).widen();
+        moved * moved
+    };
+    // Interleaved, because a single sum would wait for every addition.
+    let (blocks, rest) = raw.as_chunks::<LANES>();
+    let (origin_blocks, origin_rest) = origin.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (block, origin) in blocks.iter().zip(origin_blocks) {
+        for (sum, pair) in sums.iter_mut().zip(block.iter().zip(origin)) {
+            *sum += square(pair);
+        }
+    }
+    let rest: f64 = rest.iter().zip(origin_rest).map(square).sum();
     let squared = sums.iter().sum::<f64>() + rest;
     Norm { squared, length: squared.sqrt(), integral: origin_integral && integral(raw) }
+}
+
+fn longest(norms: &[Norm]) -> f64 {
+    norms.iter().fold(0.0, |longest, norm| norm.length.max(longest))
+}
+
+/// Only a row with a value that is not finite, or with differences beyond the range of the
+/// precision, has an infinite norm; so the values themselves are rarely looked at.
+fn check_norms(what: &str, first: usize, dim: usize, norms: &[Norm], values: &[f32]) -> Result<()> {
+    if norms.iter().all(|norm| norm.squared.is_finite()) {
+        return Ok(());
+    }
+    check_finite(what, first, dim, values)
 }
 
 /// Whether all values are integers that fit 32 bits; larger ones are of no use to the
 /// [`ErrorBound`](super::distance::ErrorBound).
 fn integral(values: &[f32]) -> bool {
-    values.iter().all(|&value| value as i32 as f32 == value)
+    values.iter().fold(true, |integral, &value| integral & (value as i32 as f32 == value))
 }

@@ -4,39 +4,49 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::distance::{ErrorBound, reported};
+use super::panel::{Queries, Tile};
+use super::scan::{BLOCK_QUERIES, TILE_ROWS};
 use super::*;
 use crate::Matrix;
+use crate::gemm::{PANEL, panel_product};
 
 /// Sorts the whole gallery by [`squared_distance`], then index.
-fn oracle(gallery: &Matrix, query: &[f32]) -> Vec<(usize, f64)> {
-    let mut ranking: Vec<(usize, f64)> = gallery
-        .as_slice()
-        .chunks(gallery.dim())
-        .map(|row| squared_distance(query, row))
-        .enumerate()
-        .collect();
+fn oracle(gallery: &Matrix, query: &[f32], k: usize) -> Vec<Hit> {
+    let rows = gallery.as_slice().chunks(gallery.dim());
+    let mut ranking: Vec<(usize, f64)> =
+        rows.map(|row| squared_distance(query, row)).enumerate().collect();
     ranking.sort_by(|a, b| a.1.total_cmp(&b.1));
-    ranking
+    let hit = |&(index, squared): &(usize, f64)| Hit { index, distance: reported(squared) };
+    ranking.iter().take(k).map(hit).collect()
 }
 
 fn assert_exact(gallery: &Matrix, queries: &Matrix, limit: Option<usize>) {
-    let k = limit.unwrap_or(usize::MAX).min(gallery.len());
     let mut visited = 0;
     for_each_ranking(gallery, queries, limit, |query, hits| {
         assert_eq!(query, visited, "queries come in order");
         visited += 1;
-        let expected = &oracle(gallery, queries.row(query).unwrap())[..k];
-        let found: Vec<usize> = hits.iter().map(|hit| hit.index).collect();
-        let wanted: Vec<usize> = expected.iter().map(|&(index, _)| index).collect();
-        assert_eq!(found, wanted, "query {query}");
-        for (hit, &(_, squared)) in hits.iter().zip(expected) {
-            let distance = squared.sqrt().min(f64::from(f32::MAX));
-            let error = (f64::from(hit.distance) - distance).abs();
-            assert!(error <= distance * f64::from(f32::EPSILON), "{hit:?} instead of {distance}");
-        }
+        let expected = oracle(gallery, queries.row(query).unwrap(), limit.unwrap_or(usize::MAX));
+        assert_eq!(hits, expected, "query {query}");
     })
     .unwrap();
     assert_eq!(visited, queries.len());
+}
+
+/// Ranks in precision `T` whether or not it pays, with as many settled distances as it takes.
+/// Whether that was possible.
+fn assert_exact_in<T: Precision>(gallery: &Matrix, queries: &Matrix, k: usize) -> bool {
+    let origin = panel::origin(gallery).unwrap();
+    let mut visited = 0;
+    let mut visit = |query: usize, hits: &[Hit]| {
+        assert_eq!(query, visited, "queries come in order");
+        visited += 1;
+        assert_eq!(hits, oracle(gallery, queries.row(query).unwrap(), k), "query {query}");
+    };
+    let mut scan = Scan::<T>::new(gallery, &origin, k.min(gallery.len()), queries.len());
+    let ranked = scan.rank(queries, 0, usize::MAX, &mut visit).unwrap();
+    assert_eq!(visited, ranked);
+    ranked == queries.len()
 }
 
 /// Kinds of features that are hard in different ways.
@@ -56,6 +66,12 @@ enum Kind {
     PartlyOffset,
     /// From the smallest to the largest magnitudes.
     AllMagnitudes,
+    /// Numbers so small that their products vanish in single precision.
+    Tiny,
+    /// Zeros, but for one dimension in some of the vectors.
+    NearlyZero,
+    /// Bytes, as raw pixels are: integers whose sums single precision does not always hold.
+    Pixels,
 }
 
 fn features(kind: Kind, n: usize, dim: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
@@ -77,6 +93,10 @@ fn features(kind: Kind, n: usize, dim: usize, random: &mut ChaCha8Rng) -> Vec<f3
                 Kind::PartlyOffset if far => 1e5 + uniform,
                 Kind::PartlyOffset => uniform,
                 Kind::AllMagnitudes => uniform * 10.0_f32.powi(random.random_range(-44..=38)),
+                Kind::Tiny => uniform * 1e-22,
+                Kind::NearlyZero if far && i == first => uniform * 1e-6,
+                Kind::NearlyZero => 0.0,
+                Kind::Pixels => ((uniform + 1.0) * 127.5).floor(),
             });
         }
     }
@@ -93,6 +113,9 @@ fn kinds() -> impl Strategy<Value = Kind> {
         Offset,
         PartlyOffset,
         AllMagnitudes,
+        Tiny,
+        NearlyZero,
+        Pixels,
     ])
 }
 
@@ -122,26 +145,61 @@ proptest! {
     }
 
     #[test]
+    fn both_precisions_give_the_same_rankings(
+        kind in kinds(),
+        dim in dims(),
+        n in 1..900_usize,
+        m in 0..6_usize,
+        k in prop_oneof![1..12_usize, 1..450_usize],
+        seed: u64,
+    ) {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let gallery = Matrix::new(dim, features(kind, n, dim, &mut random)).unwrap();
+        let mut queries = features(kind, m, dim, &mut random);
+        queries.extend(gallery.row(n / 2).into_iter().flatten());
+        let queries = Matrix::new(dim, queries).unwrap();
+        let single = assert_exact_in::<f32>(&gallery, &queries, k);
+        prop_assert!(single || matches!(kind, Kind::AllMagnitudes), "single precision gave up");
+        prop_assert!(assert_exact_in::<f64>(&gallery, &queries, k));
+    }
+
+    #[test]
     fn the_error_bound_holds(kind in kinds(), dim in dims(), seed: u64) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (m, n) = (3, 40);
         let queries = Matrix::new(dim, features(kind, m, dim, &mut random)).unwrap();
         let gallery = Matrix::new(dim, features(kind, n, dim, &mut random)).unwrap();
-        let origin = gallery.row(0).unwrap();
-        let (mut a, mut b) = (Panel::default(), Panel::default());
-        a.load("queries", &queries, 0, m, origin).unwrap();
-        b.load("gallery", &gallery, 0, n, origin).unwrap();
-        let mut products = vec![0.0; m * n];
-        product_transposed([m, n, dim], &a.moved, &b.moved, &mut products);
-        for (i, &product) in products.iter().enumerate() {
-            let (x, y) = (a.norms[i / n], b.norms[i % n]);
-            let estimate = x.squared + y.squared - 2.0 * product;
-            let exact = squared_distance(queries.row(i / n).unwrap(), gallery.row(i % n).unwrap());
-            let bound = ErrorBound::new(dim).of(x, y);
-            prop_assert!((estimate - exact).abs() <= bound, "{estimate} {exact} {bound}");
+        assert_bound::<f32>(kind, &gallery, &queries);
+        assert_bound::<f64>(kind, &gallery, &queries);
+    }
+}
+
+fn assert_bound<T: Precision>(kind: Kind, gallery: &Matrix, queries: &Matrix) {
+    let (dim, m, n) = (gallery.dim(), queries.len(), gallery.len());
+    let origin = panel::origin(gallery).unwrap();
+    let (mut a, mut b) = (Queries::<T>::default(), Tile::<T>::default());
+    a.load(queries, 0, m, &origin).unwrap();
+    b.load(gallery, 0, n, &origin).unwrap();
+    if (a.longest + b.longest).powi(2) > T::LARGEST {
+        assert!(matches!(kind, Kind::AllMagnitudes));
+        return;
+    }
+    let mut products = vec![T::ZERO; m * PANEL];
+    panel_product(dim, &b.moved, &a.moved, &mut products);
+    let error_bound = ErrorBound::new::<T>(dim);
+    for (i, x) in a.norms.iter().enumerate() {
+        for (j, y) in b.norms.iter().enumerate() {
+            let product = products[i * PANEL + j];
+            let estimate = x.squared + y.squared - 2.0 * product.widen();
+            let exact = squared_distance(queries.row(i).unwrap(), gallery.row(j).unwrap());
+            let bound = error_bound.of(*x, *y);
+            assert!((estimate - exact).abs() <= bound, "{estimate} {exact} {bound}");
             if matches!(kind, Kind::Binary) {
-                prop_assert_eq!(bound, 0.0);
+                assert_eq!(bound, 0.0);
             }
+            // A threshold that this very pair just reaches.
+            let limit = error_bound.limit::<T>(exact, *x, b.longest);
+            assert!(b.halves[j] - product <= limit, "screened out: {exact} {bound}");
         }
     }
 }
@@ -151,14 +209,31 @@ proptest! {
 fn blocks_and_tiles_join_without_a_seam() {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut matrix = |kind, n| Matrix::new(3, features(kind, n, 3, &mut random)).unwrap();
-    let gallery = matrix(Kind::Uniform, 2 * TILE_ROWS + 300);
-    let queries = matrix(Kind::Uniform, BLOCK_QUERIES + 70);
-    assert_exact(&gallery, &queries, Some(10));
-    assert_exact(&gallery, &queries, None);
-    let gallery = matrix(Kind::Duplicates, 2 * TILE_ROWS + 300);
+    let gallery = matrix(Kind::Uniform, TILE_ROWS + 300);
+    assert_exact(&gallery, &matrix(Kind::Uniform, BLOCK_QUERIES + 70), Some(10));
+    assert_exact(&gallery, &matrix(Kind::Uniform, 600), None);
+    let gallery = matrix(Kind::Duplicates, TILE_ROWS + 300);
     assert_exact(&gallery, &matrix(Kind::Duplicates, 3), Some(10));
     let gallery = matrix(Kind::Binary, 2 * TILE_ROWS + 300);
     assert_exact(&gallery, &matrix(Kind::Binary, 3), Some(10));
+}
+
+/// Where single precision tells too little apart, or its range is too small, it gives up, and
+/// double precision takes over from the first query that is not ranked.
+#[test]
+fn single_precision_gives_up_where_it_does_not_pay() {
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let mut matrix = |kind, n| Matrix::new(40, features(kind, n, 40, &mut random)).unwrap();
+    let mut ranked = |kind, patience| {
+        let (gallery, queries) = (matrix(kind, 3000), matrix(kind, 20));
+        assert_exact(&gallery, &queries, Some(5));
+        let origin = panel::origin(&gallery).unwrap();
+        let mut scan = Scan::<f32>::new(&gallery, &origin, 5, queries.len());
+        scan.rank(&queries, 0, patience, &mut |_, _| ()).unwrap()
+    };
+    assert_eq!(ranked(Kind::Uniform, 3000 / SETTLED_SHARE), 20);
+    assert_eq!(ranked(Kind::PartlyOffset, 3000 / SETTLED_SHARE), 0);
+    assert_eq!(ranked(Kind::AllMagnitudes, usize::MAX), 0);
 }
 
 #[test]
