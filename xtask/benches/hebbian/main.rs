@@ -7,6 +7,7 @@ mod machine;
 mod peers;
 mod report;
 mod scaling;
+mod search;
 mod steps;
 mod timing;
 mod waiting;
@@ -33,6 +34,7 @@ Examples:
   cargo xtask bench steps peers --batch 64,256   the same beside PyTorch
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
   cargo xtask bench scaling --runs 3 --out /tmp/trial
+  cargo xtask bench search --queries 500 --gallery 5000
 
 Peers run in Python. Without --python, what benches/peers/requirements.txt lists is installed
 from PyPI into target/peers once: a download of about a gigabyte.";
@@ -50,12 +52,14 @@ enum Group {
     Waiting,
     /// Hebbian steps over threads and batches; orders of products over channels
     Scaling,
+    /// Exact search, ours over faiss's flat index
+    Search,
 }
 
 impl Group {
     /// Whether it compares with something that runs in Python.
     fn has_peer(self) -> bool {
-        matches!(self, Self::Peers | Self::Loader)
+        matches!(self, Self::Peers | Self::Loader | Self::Search)
     }
 }
 
@@ -75,6 +79,12 @@ struct Options {
     /// Images whose features are extracted
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
+    /// Queries of a search
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    queries: u32,
+    /// Vectors that are searched
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(10..))]
+    gallery: u32,
     /// Python that has the packages of benches/peers/requirements.txt
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -150,6 +160,13 @@ fn run(options: &Options) -> Result<()> {
     }
     if has(Group::Scaling) {
         sections.push(Box::new(scaling::measure(&bench)?));
+    }
+    if let Some(python) = python.as_ref().filter(|_| has(Group::Search)) {
+        let size = search::Size {
+            queries: usize::try_from(options.queries)?,
+            gallery: usize::try_from(options.gallery)?,
+        };
+        sections.push(Box::new(search::measure(&bench, python, size)?));
     }
     eprintln!("matrix products again");
     let after = GemmRates::measure()?;

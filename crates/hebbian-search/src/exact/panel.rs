@@ -129,7 +129,8 @@ impl<T: Precision> Tile<T> {
                 read_rows("the gallery", gallery, first, rows, raw)?;
                 move_transposed(raw, origin, panel);
                 let rows = raw.chunks_exact(dim);
-                let norms = rows.map(|row| norm::<T>(row, origin, origin_integral)).collect();
+                let norms = rows.map(|row| norm::<T>(row, origin, origin_integral));
+                let norms: Vec<Norm> = norms.collect();
                 check_norms("the gallery", first, dim, &norms, raw)?;
                 Ok(norms)
             })
