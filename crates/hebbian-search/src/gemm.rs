@@ -1,57 +1,140 @@
-//! The matrix product, behind a bounds-checked face.
+//! The matrix product of a search: every row of one side with every row of the other.
+//!
+//! A product of tall and flat operands that are used many times over: so both are packed once, in
+//! the order in which the kernel reads them, and a tile of the result stays in registers while it
+//! runs along the depth. The kernel is plain Rust that the compiler vectorises; compiled a second
+//! time for AVX2 with fused multiply-add, it is chosen where the machine has them.
 #![allow(unsafe_code)]
-
-use gemm::Parallelism;
 
 use crate::exact::Precision;
 
-/// Rows of a panel: a multiple of the rows that the kernels take at a time, in either precision,
-/// for every width of vector register; and few enough for the part of a panel that a kernel works
-/// on to stay in the second-level cache.
-pub(crate) const PANEL: usize = 96;
+/// Rows of the right side that the kernel takes at a time: with two vector registers of the left
+/// side for each, and the operands, they fill the 16 registers of AVX2.
+pub(crate) const STRIP: usize = 6;
+/// Depth that the kernel runs along at a time: so that a panel of the left side, 16 KiB, stays in
+/// the first-level cache.
+const DEPTH: usize = 256;
 
-/// `out = rhs * panel^T` on the calling thread. The panel is stored transposed, as the kernels
-/// read it; that way it is rearranged once, and not again in every product.
+/// Number types with a kernel.
+pub(crate) trait Multiply: Sized {
+    /// Rows of the left side that the kernel takes at a time: 64 bytes.
+    const PANEL: usize;
+
+    /// `out[j, i] = lhs[i] . rhs[j]` for packed operands, on the calling thread.
+    ///
+    /// # Shapes
+    /// `lhs`: `m` rows packed by [`PANEL`](Self::PANEL), `rhs`: `n` rows packed by [`STRIP`], both
+    /// of `depth` columns, at least 1; `out`: `[n, stride]`, of which the first `m` columns are
+    /// written.
+    ///
+    /// # Panics
+    /// If an operand is not made of whole panels or strips, or `out` is too small.
+    fn product(depth: usize, lhs: &[Self], rhs: &[Self], out: &mut [Self], stride: usize);
+}
+
+/// Packs `rows[r] - origin` for rows `first..` of an operand of `len` rows, `first` and `len`
+/// multiples of `width`; at most `width` rows. Missing rows leave `packed` as it is.
+///
+/// The order is: chunks of [`DEPTH`] columns, then groups of `width` rows, columns, rows.
 ///
 /// # Shapes
-/// `panel`: `[depth, PANEL]`, `rhs`: `[n, depth]`, `out`: `[n, PANEL]`; all row-major and exactly
-/// that long.
-///
-/// # Panics
-/// If a slice has another length.
-pub(crate) fn panel_product<T: Precision>(depth: usize, panel: &[T], rhs: &[T], out: &mut [T]) {
-    let n = out.len() / PANEL;
-    assert_eq!(depth.checked_mul(PANEL), Some(panel.len()), "panel is not [depth, PANEL]");
-    assert_eq!(n * PANEL, out.len(), "out is not [n, PANEL]");
-    assert_eq!(n.checked_mul(depth), Some(rhs.len()), "rhs is not [n, depth]");
-    // A length of a slice of numbers fits an isize, so these conversions keep their value.
-    let (depth_stride, panel_stride) = (depth as isize, PANEL as isize);
-    // SAFETY: with the lengths checked above, row r and column c of each operand lie inside its
-    // slice for the strides given; `out` is borrowed exclusively and so overlaps neither operand;
-    // `read_dst` is false and every element of `out` is initialised anyway. `Precision` is sealed
-    // to f32 and f64, types that `gemm` has kernels for.
-    unsafe {
-        gemm::gemm(
-            PANEL,
-            n,
-            depth,
-            out.as_mut_ptr(),
-            panel_stride,
-            1,
-            false,
-            panel.as_ptr(),
-            panel_stride,
-            1,
-            rhs.as_ptr(),
-            depth_stride,
-            1,
-            T::ZERO,
-            T::ONE,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+/// `rows`: `[.., depth]`, `origin`: `depth`, `packed`: `len * depth`.
+pub(crate) fn pack<T: Precision>(
+    width: usize,
+    rows: &[f32],
+    origin: &[f32],
+    first: usize,
+    packed: &mut [T],
+) {
+    let depth = origin.len();
+    let len = packed.len() / depth;
+    for (chunk, origin) in origin.chunks(DEPTH).enumerate() {
+        let start = chunk * DEPTH;
+        let columns = &mut packed[start * len + first * origin.len()..][..width * origin.len()];
+        for (r, row) in rows.chunks_exact(depth).take(width).enumerate() {
+            let values = row[start..].iter().zip(origin);
+            for (column, (&value, &origin)) in columns.chunks_exact_mut(width).zip(values) {
+                column[r] = T::from_f32(value) - T::from_f32(origin);
+            }
+        }
+    }
+}
+
+macro_rules! multiply {
+    ($type:ty, $panel:literal, $avx2:ident) => {
+        impl Multiply for $type {
+            const PANEL: usize = $panel;
+
+            fn product(depth: usize, lhs: &[Self], rhs: &[Self], out: &mut [Self], stride: usize) {
+                #[cfg(target_arch = "x86_64")]
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: the processor has all features that the function is compiled for.
+                    return unsafe { $avx2(depth, lhs, rhs, out, stride) };
+                }
+                // There it is an instruction like any other; elsewhere it may be a function.
+                const FUSED: bool = cfg!(target_arch = "aarch64");
+                product::<Self, $panel, FUSED>(depth, lhs, rhs, out, stride);
+            }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn $avx2(depth: usize, lhs: &[$type], rhs: &[$type], out: &mut [$type], stride: usize) {
+            product::<$type, $panel, true>(depth, lhs, rhs, out, stride);
+        }
+    };
+}
+
+multiply!(f32, 16, product_f32_avx2);
+multiply!(f64, 8, product_f64_avx2);
+
+/// [`Multiply::product`]. Always inlined, to be compiled for the features of its caller.
+#[inline(always)]
+fn product<T: Precision, const PANEL: usize, const FUSED: bool>(
+    depth: usize,
+    lhs: &[T],
+    rhs: &[T],
+    out: &mut [T],
+    stride: usize,
+) {
+    let (m, n) = (lhs.len() / depth, rhs.len() / depth);
+    assert!(m * depth == lhs.len() && m.is_multiple_of(PANEL), "lhs is not made of panels");
+    assert!(n * depth == rhs.len() && n.is_multiple_of(STRIP), "rhs is not made of strips");
+    assert!(m <= stride && n * stride <= out.len(), "out is too small");
+    for start in (0..depth).step_by(DEPTH) {
+        let end = depth.min(start + DEPTH);
+        let (lhs, rhs) = (&lhs[start * m..end * m], &rhs[start * n..end * n]);
+        for (i, panel) in lhs.chunks_exact((end - start) * PANEL).enumerate() {
+            for (j, strip) in rhs.chunks_exact((end - start) * STRIP).enumerate() {
+                let tile = &mut out[j * STRIP * stride + i * PANEL..];
+                multiply_tile::<T, PANEL, FUSED>(panel, strip, tile, stride, start > 0);
+            }
+        }
+    }
+}
+
+/// The product of one panel with one strip, added to `out` or put in its place.
+#[inline(always)]
+fn multiply_tile<T: Precision, const PANEL: usize, const FUSED: bool>(
+    panel: &[T],
+    strip: &[T],
+    out: &mut [T],
+    stride: usize,
+    add: bool,
+) {
+    let mut sums = [[T::ZERO; PANEL]; STRIP];
+    for (lhs, rhs) in panel.as_chunks::<PANEL>().0.iter().zip(strip.as_chunks::<STRIP>().0) {
+        for (sums, &rhs) in sums.iter_mut().zip(rhs) {
+            for (sum, &lhs) in sums.iter_mut().zip(lhs) {
+                *sum = if FUSED { lhs.mul_add(rhs, *sum) } else { lhs * rhs + *sum };
+            }
+        }
+    }
+    for (j, sums) in sums.iter().enumerate() {
+        let out = &mut out[j * stride..][..PANEL];
+        for (out, &sum) in out.iter_mut().zip(sums) {
+            *out = if add { *out + sum } else { sum };
+        }
     }
 }
 
@@ -59,35 +142,57 @@ pub(crate) fn panel_product<T: Precision>(depth: usize, panel: &[T], rhs: &[T], 
 mod tests {
     use super::*;
 
-    fn agrees_with_the_definition<T: Precision + PartialEq + std::fmt::Debug>() {
-        for [n, depth] in [[0, 3], [3, 0], [1, 1], [5, 7], [9, 33], [40, 129]] {
+    type Product<T> = fn(usize, &[T], &[T], &mut [T], usize);
+
+    fn agrees_with_the_definition<T: Precision + PartialEq + std::fmt::Debug>(product: Product<T>) {
+        let nothing = T::round(f64::NAN);
+        for [m, n, depth] in [[0, 3, 2], [1, 1, 1], [17, 5, 7], [40, 13, 257], [9, 6, 600]] {
             // Small integers, so that any order of summation gives the same bits.
-            let fill = |len: usize, step: usize| -> Vec<f64> {
-                (0..len).map(|i| (i * step % 11) as f64 - 5.0).collect()
+            let fill = |len: usize, step: usize| -> Vec<f32> {
+                (0..len).map(|i| (i * step % 11) as f32 - 5.0).collect()
             };
-            let of = |values: &[f64]| -> Vec<T> { values.iter().map(|&v| T::round(v)).collect() };
-            let (panel, rhs) = (fill(depth * PANEL, 7), fill(n * depth, 5));
-            let mut out = of(&vec![f64::NAN; n * PANEL]);
-            panel_product(depth, &of(&panel), &of(&rhs), &mut out);
-            for row in 0..n {
-                for column in 0..PANEL {
-                    let term = |i: usize| rhs[row * depth + i] * panel[i * PANEL + column];
-                    let expected: f64 = (0..depth).map(term).sum();
-                    assert_eq!(out[row * PANEL + column], T::round(expected));
+            let (lhs, rhs, origin) = (fill(m * depth, 7), fill(n * depth, 5), fill(depth, 3));
+            let packed = |rows: &[f32], width: usize| {
+                let len = (rows.len() / depth).next_multiple_of(width);
+                let mut packed = vec![T::ZERO; len * depth];
+                for (i, rows) in rows.chunks(width * depth).enumerate() {
+                    pack(width, rows, &origin, i * width, &mut packed);
+                }
+                packed
+            };
+            let stride = m.next_multiple_of(T::PANEL) + 3;
+            let mut out = vec![nothing; n.next_multiple_of(STRIP) * stride];
+            product(depth, &packed(&lhs, T::PANEL), &packed(&rhs, STRIP), &mut out, stride);
+            for j in 0..n {
+                for i in 0..m {
+                    let moved = |rows: &[f32], row, c| rows[row * depth + c] - origin[c];
+                    let expected: f32 =
+                        (0..depth).map(|c| moved(&lhs, i, c) * moved(&rhs, j, c)).sum();
+                    assert_eq!(out[j * stride + i], T::from_f32(expected), "{m} {n} {depth}");
                 }
             }
         }
     }
 
     #[test]
-    fn both_precisions_agree_with_the_definition() {
-        agrees_with_the_definition::<f32>();
-        agrees_with_the_definition::<f64>();
+    fn all_kernels_agree_with_the_definition() {
+        agrees_with_the_definition::<f32>(f32::product);
+        agrees_with_the_definition::<f64>(f64::product);
+        agrees_with_the_definition(product::<f32, { f32::PANEL }, false>);
+        agrees_with_the_definition(product::<f64, { f64::PANEL }, false>);
+        agrees_with_the_definition(product::<f32, { f32::PANEL }, true>);
     }
 
     #[test]
     #[should_panic(expected = "rhs is not")]
-    fn refuses_a_short_operand() {
-        panel_product(2, &[0.0; 2 * PANEL], &[0.0; 3], &mut [0.0; 2 * PANEL]);
+    fn refuses_half_a_strip() {
+        f32::product(2, &[0.0; 2 * f32::PANEL], &[0.0; 6], &mut [0.0; 6 * f32::PANEL], f32::PANEL);
+    }
+
+    #[test]
+    #[should_panic(expected = "out is too small")]
+    fn refuses_a_small_result() {
+        let (lhs, rhs) = ([0.0; 2 * f32::PANEL], [0.0; 2 * STRIP]);
+        f32::product(2, &lhs, &rhs, &mut [0.0; 5 * f32::PANEL], f32::PANEL);
     }
 }

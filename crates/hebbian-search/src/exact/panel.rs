@@ -8,15 +8,17 @@ use rayon::prelude::*;
 
 use super::distance::{LANES, Norm};
 use super::precision::Precision;
-use crate::gemm::PANEL;
+use crate::gemm::{STRIP, pack};
 use crate::vectors::{Vectors, check_finite};
 use crate::{Error, Result};
 
 /// Most gallery vectors that the origin is the mean of.
 const SAMPLE: usize = 256;
-/// Dimensions that are moved and transposed together: the part of a panel that they fill stays in
-/// the first-level cache.
-const STRIP: usize = 64;
+/// Gallery vectors, and queries, of one matrix product: together with the products, what is read
+/// of the queries at a time fits the second-level cache.
+pub(super) const PRODUCT_ROWS: usize = 256;
+/// See [`PRODUCT_ROWS`].
+pub(super) const PRODUCT_QUERIES: usize = 42 * STRIP;
 
 /// The origin for searches of `gallery`: the mean of up to [`SAMPLE`] vectors spread evenly over
 /// it, rounded to integers if they hold nothing else.
@@ -45,7 +47,8 @@ pub(super) fn origin(gallery: &dyn Vectors) -> Result<Vec<f32>> {
 pub(super) struct Queries<T> {
     /// Rows as they were read, `[len, dim]`.
     pub(super) raw: Vec<f32>,
-    /// Rows minus the origin, `[len, dim]`.
+    /// Rows minus the origin, packed by [`STRIP`], in groups of [`PRODUCT_QUERIES`]. What fills up
+    /// the last strip means nothing.
     pub(super) moved: Vec<T>,
     /// One per row.
     pub(super) norms: Vec<Norm>,
@@ -68,16 +71,16 @@ impl<T: Precision> Queries<T> {
         let dim = origin.len();
         read_rows("the queries", vectors, start, n, &mut self.raw)?;
         let origin_integral = integral(origin);
-        self.moved.resize(n * dim, T::ZERO);
+        self.moved.resize(n.next_multiple_of(STRIP) * dim, T::ZERO);
+        let groups = self.raw.par_chunks(PRODUCT_QUERIES * dim);
+        groups.zip(self.moved.par_chunks_mut(PRODUCT_QUERIES * dim)).for_each(|(raw, moved)| {
+            for (i, raw) in raw.chunks(STRIP * dim).enumerate() {
+                pack(STRIP, raw, origin, i * STRIP, moved);
+            }
+        });
         self.raw
             .par_chunks_exact(dim)
-            .zip(self.moved.par_chunks_exact_mut(dim))
-            .map(|(raw, moved)| {
-                for ((moved, &value), &origin) in moved.iter_mut().zip(raw).zip(origin) {
-                    *moved = T::from_f32(value) - T::from_f32(origin);
-                }
-                norm::<T>(raw, origin, origin_integral)
-            })
+            .map(|raw| norm::<T>(raw, origin, origin_integral))
             .collect_into_vec(&mut self.norms);
         self.longest = longest(&self.norms);
         check_norms("the queries", start, dim, &self.norms, &self.raw)
@@ -88,14 +91,14 @@ impl<T: Precision> Queries<T> {
     }
 }
 
-/// A tile of the gallery, seen from the origin, in panels of [`PANEL`] rows. Buffers are reused
-/// from tile to tile.
+/// A tile of the gallery, seen from the origin. Buffers are reused from tile to tile.
 #[derive(Default)]
 pub(super) struct Tile<T> {
-    /// Rows minus the origin, transposed panel by panel: `[panels, dim, PANEL]`. What follows the
-    /// last row in the last panel means nothing.
+    /// Rows minus the origin, packed by panels, in groups of [`PRODUCT_ROWS`]. What fills up the
+    /// last panel means nothing.
     pub(super) moved: Vec<T>,
-    /// Half the squared norm of every row; infinite after the last row, `[panels, PANEL]`.
+    /// Half the squared norm of every row, filled up with infinity to whole groups of
+    /// [`PRODUCT_ROWS`].
     pub(super) halves: Vec<T>,
     /// One per row.
     pub(super) norms: Vec<Norm>,
@@ -116,22 +119,24 @@ impl<T: Precision> Tile<T> {
         origin: &[f32],
     ) -> Result<()> {
         let dim = origin.len();
-        let panels = n.div_ceil(PANEL);
         let origin_integral = integral(origin);
-        self.moved.resize(panels * dim * PANEL, T::ZERO);
+        self.moved.resize(n.next_multiple_of(T::PANEL) * dim, T::ZERO);
         let norms: Vec<Vec<Norm>> = self
             .moved
-            .par_chunks_exact_mut(dim * PANEL)
+            .par_chunks_mut(PRODUCT_ROWS * dim)
             .enumerate()
-            .map_init(Vec::new, |raw, (i, panel)| {
-                let first = start + i * PANEL;
-                let rows = PANEL.min(start + n - first);
-                read_rows("the gallery", gallery, first, rows, raw)?;
-                move_transposed(raw, origin, panel);
-                let rows = raw.chunks_exact(dim);
-                let norms = rows.map(|row| norm::<T>(row, origin, origin_integral));
-                let norms: Vec<Norm> = norms.collect();
-                check_norms("the gallery", first, dim, &norms, raw)?;
+            .map_init(Vec::new, |raw, (group, moved)| {
+                let end = start + n.min((group + 1) * PRODUCT_ROWS);
+                let mut norms = Vec::with_capacity(PRODUCT_ROWS);
+                for first in (start + group * PRODUCT_ROWS..end).step_by(T::PANEL) {
+                    let rows = T::PANEL.min(end - first);
+                    read_rows("the gallery", gallery, first, rows, raw)?;
+                    pack(T::PANEL, raw, origin, norms.len(), moved);
+                    let found = raw.chunks_exact(dim);
+                    let found = found.map(|row| norm::<T>(row, origin, origin_integral));
+                    norms.extend(found);
+                    check_norms("the gallery", first, dim, &norms[norms.len() - rows..], raw)?;
+                }
                 Ok(norms)
             })
             .collect::<Result<_>>()?;
@@ -140,7 +145,7 @@ impl<T: Precision> Tile<T> {
         self.longest = longest(&self.norms);
         self.halves.clear();
         self.halves.extend(self.norms.iter().map(|norm| T::round(norm.squared / 2.0)));
-        self.halves.resize(panels * PANEL, T::INFINITY);
+        self.halves.resize(n.next_multiple_of(PRODUCT_ROWS), T::INFINITY);
         Ok(())
     }
 }
@@ -162,23 +167,6 @@ fn read_rows(
         return Ok(());
     }
     Err(Error::Dimension { what, expected: dim, found: out.len() / n.max(1) })
-}
-
-/// `panel[i, row] = rows[row, i] - origin[i]`.
-fn move_transposed<T: Precision>(rows: &[f32], origin: &[f32], panel: &mut [T]) {
-    let dim = origin.len();
-    for (strip, origin) in origin.chunks(STRIP).enumerate() {
-        let start = strip * STRIP;
-        let columns = &mut panel[start * PANEL..][..origin.len() * PANEL];
-        for (row, values) in rows.chunks_exact(dim).enumerate() {
-            let values = &values[start..][..origin.len()];
-            for ((column, &value), &origin) in
-                columns.chunks_exact_mut(PANEL).zip(values).zip(origin)
-            {
-                column[row] = T::from_f32(value) - T::from_f32(origin);
-            }
-        }
-    }
 }
 
 /// The norm of a row as moved in precision `T`.

@@ -5,24 +5,22 @@ use rayon::prelude::*;
 use super::Hit;
 use super::candidates::Candidates;
 use super::distance::{ErrorBound, reported};
-use super::panel::{Queries, Tile};
+use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile};
 use super::precision::Precision;
 use crate::Result;
-use crate::gemm::{PANEL, panel_product};
+use crate::gemm::STRIP;
 use crate::vectors::Vectors;
 
 /// Memory for the candidates of one block of queries, in bytes.
 const CANDIDATE_BYTES: usize = 256 << 20;
 /// Most queries ranked together: beyond this, reading the gallery again costs next to nothing.
-pub(super) const BLOCK_QUERIES: usize = 4096;
+pub(super) const BLOCK_QUERIES: usize = 16 * PRODUCT_QUERIES;
 /// Memory for a block of queries, and for a tile of the gallery, in bytes.
 const ROWS_BYTES: usize = 64 << 20;
 /// Most gallery vectors in a tile.
-pub(super) const TILE_ROWS: usize = 32 * PANEL;
+pub(super) const TILE_ROWS: usize = 16 * PRODUCT_ROWS;
 /// Memory for the products of a block with a tile, in bytes, so that they stay in the cache.
 const PRODUCT_BYTES: usize = 8 << 20;
-/// Queries of one matrix product.
-const PRODUCT_QUERIES: usize = 256;
 /// Products that are looked at together, one comparison each, before any candidate is.
 const STRETCH: usize = 32;
 /// Rankings held as [`Hit`]s at a time.
@@ -35,7 +33,7 @@ pub(super) struct Scan<'a, T> {
     bound: ErrorBound,
     queries: Queries<T>,
     tile: Tile<T>,
-    /// Inner products, `[panels, blocks of PRODUCT_QUERIES, queries, PANEL]`.
+    /// Inner products: groups of gallery vectors, groups of queries, queries, gallery vectors.
     products: Vec<T>,
     candidates: Vec<Candidates>,
     tile_rows: usize,
@@ -64,8 +62,11 @@ impl<'a, T: Precision> Scan<'a, T> {
             tile: Tile::default(),
             products: Vec::new(),
             candidates: (0..block).map(|_| Candidates::new(k, gallery.len())).collect(),
-            // Whole panels, and at least one, however many dimensions there are.
-            tile_rows: (tile_rows / PANEL).max(1) * PANEL,
+            // Whole groups where possible; at least a panel, however many dimensions there are.
+            tile_rows: match tile_rows / PRODUCT_ROWS * PRODUCT_ROWS {
+                0 => (tile_rows / T::PANEL).max(1) * T::PANEL,
+                rows => rows,
+            },
         }
     }
 
@@ -120,16 +121,12 @@ impl<'a, T: Precision> Scan<'a, T> {
     fn multiply(&mut self) {
         let Self { origin, queries, tile, products, .. } = self;
         let dim = origin.len();
-        let block = queries.len().min(PRODUCT_QUERIES);
-        let blocks = queries.len().div_ceil(block);
-        let panels = tile.norms.len().div_ceil(PANEL);
-        products.resize(panels * blocks * block * PANEL, T::ZERO);
-        products.par_chunks_exact_mut(block * PANEL).enumerate().for_each(|(i, products)| {
-            let panel = &tile.moved[i / blocks * dim * PANEL..][..dim * PANEL];
-            let first = i % blocks * block;
-            let queries =
-                &queries.moved[first * dim..queries.moved.len().min((first + block) * dim)];
-            panel_product(dim, panel, queries, &mut products[..queries.len() / dim * PANEL]);
+        let [groups, across, area] = layout(queries.len(), tile.norms.len());
+        products.resize(groups * across * area, T::ZERO);
+        products.par_chunks_exact_mut(area).enumerate().for_each(|(i, products)| {
+            let rows = nth_chunk(&tile.moved, PRODUCT_ROWS * dim, i / across);
+            let queries = nth_chunk(&queries.moved, PRODUCT_QUERIES * dim, i % across);
+            T::product(dim, rows, queries, products, PRODUCT_ROWS);
         });
     }
 
@@ -138,33 +135,32 @@ impl<'a, T: Precision> Scan<'a, T> {
     fn offer(&mut self, first: usize) -> Result<()> {
         let Self { gallery, origin, bound, queries, tile, products, candidates, .. } = self;
         let dim = origin.len();
-        let block = queries.len().min(PRODUCT_QUERIES);
-        let padded = queries.len().div_ceil(block) * block;
-        candidates[..queries.len()].par_iter_mut().enumerate().try_for_each(|(q, candidates)| {
+        let [_, across, area] = layout(queries.len(), tile.norms.len());
+        let all = candidates[..queries.len()].par_iter_mut().enumerate().with_min_len(STRIP);
+        all.try_for_each(|(q, candidates)| {
             let query = &queries.raw[q * dim..][..dim];
             let a = queries.norms[q];
             let limit =
                 |candidates: &Candidates| bound.limit::<T>(candidates.threshold(), a, tile.longest);
             let mut near = limit(candidates);
-            for (panel, norms) in tile.norms.chunks(PANEL).enumerate() {
-                let row = &products[(panel * padded + q) * PANEL..][..PANEL];
-                let halves = &tile.halves[panel * PANEL..][..PANEL];
-                let (stretches, _) = row.as_chunks::<STRETCH>();
-                let (halves, _) = halves.as_chunks::<STRETCH>();
-                for (stretch, (row, halves)) in stretches.iter().zip(halves).enumerate() {
-                    // Without an early end this compares several at a time, and nearly always
-                    // nothing is near.
-                    let pairs = halves.iter().zip(row);
-                    if !pairs.fold(false, |any, (&half, &product)| any | (half - product <= near)) {
+            let halves = tile.halves.chunks_exact(PRODUCT_ROWS);
+            for (group, (halves, norms)) in halves.zip(tile.norms.chunks(PRODUCT_ROWS)).enumerate()
+            {
+                let block = &products[(group * across + q / PRODUCT_QUERIES) * area..][..area];
+                let row = &block[q % PRODUCT_QUERIES * PRODUCT_ROWS..][..PRODUCT_ROWS];
+                let stretches = halves.as_chunks::<STRETCH>().0.iter().zip(row.as_chunks().0);
+                for (stretch, (halves, products)) in stretches.enumerate() {
+                    if !any_below(halves, products, near) {
                         continue;
                     }
                     let start = stretch * STRETCH;
-                    for (i, norm) in norms.iter().enumerate().skip(start).take(STRETCH) {
-                        let product = row[i - start];
-                        if halves[i - start] - product <= near {
-                            let index = (first + panel * PANEL + i) as u32;
+                    let norms = norms.iter().skip(start);
+                    let pairs = halves.iter().zip(products).zip(norms).enumerate();
+                    for (i, ((&half, &product), &norm)) in pairs {
+                        if half - product <= near {
+                            let index = (first + group * PRODUCT_ROWS + start + i) as u32;
                             let score = a.squared + norm.squared - 2.0 * product.widen();
-                            candidates.offer(index, score, bound.of(a, *norm), query, *gallery)?;
+                            candidates.offer(index, score, bound.of(a, norm), query, *gallery)?;
                         }
                     }
                     near = limit(candidates);
@@ -197,4 +193,24 @@ impl<'a, T: Precision> Scan<'a, T> {
         }
         Ok(())
     }
+}
+
+/// Groups of gallery vectors, groups of queries, and products of one with the other.
+fn layout(queries: usize, rows: usize) -> [usize; 3] {
+    let strips = queries.next_multiple_of(STRIP).min(PRODUCT_QUERIES);
+    [rows.div_ceil(PRODUCT_ROWS), queries.div_ceil(PRODUCT_QUERIES), strips * PRODUCT_ROWS]
+}
+
+fn nth_chunk<T>(values: &[T], size: usize, n: usize) -> &[T] {
+    &values[n * size..values.len().min((n + 1) * size)]
+}
+
+/// Whether any half norm minus product does not exceed `limit`. Without an early end this compares
+/// several at a time, and nearly always nothing is near.
+#[inline]
+fn any_below<T: Precision>(halves: &[T; STRETCH], products: &[T; STRETCH], limit: T) -> bool {
+    halves
+        .iter()
+        .zip(products)
+        .fold(false, |any, (&half, &product)| any | (half - product <= limit))
 }

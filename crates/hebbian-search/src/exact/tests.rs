@@ -5,11 +5,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::distance::{ErrorBound, reported};
-use super::panel::{Queries, Tile};
+use super::panel::{PRODUCT_ROWS, Queries, Tile};
 use super::scan::{BLOCK_QUERIES, TILE_ROWS};
 use super::*;
 use crate::Matrix;
-use crate::gemm::{PANEL, panel_product};
 
 /// Sorts the whole gallery by [`squared_distance`], then index.
 fn oracle(gallery: &Matrix, query: &[f32], k: usize) -> Vec<Hit> {
@@ -184,12 +183,12 @@ fn assert_bound<T: Precision>(kind: Kind, gallery: &Matrix, queries: &Matrix) {
         assert!(matches!(kind, Kind::AllMagnitudes));
         return;
     }
-    let mut products = vec![T::ZERO; m * PANEL];
-    panel_product(dim, &b.moved, &a.moved, &mut products);
+    let mut products = vec![T::ZERO; a.moved.len() / dim * PRODUCT_ROWS];
+    T::product(dim, &b.moved, &a.moved, &mut products, PRODUCT_ROWS);
     let error_bound = ErrorBound::new::<T>(dim);
     for (i, x) in a.norms.iter().enumerate() {
         for (j, y) in b.norms.iter().enumerate() {
-            let product = products[i * PANEL + j];
+            let product = products[i * PRODUCT_ROWS + j];
             let estimate = x.squared + y.squared - 2.0 * product.widen();
             let exact = squared_distance(queries.row(i).unwrap(), gallery.row(j).unwrap());
             let bound = error_bound.of(*x, *y);
