@@ -115,7 +115,9 @@ pub struct Common {
     /// Write machine-readable JSON to standard output.
     #[arg(long)]
     pub json: bool,
-    /// Where to compute: cpu.
+    /// Where to compute: cpu; in a build with GPU support also vulkan (the
+    /// best card), vulkan:N (card N, from 0), and vulkan-half or
+    /// vulkan-half:N (matrix products in half precision).
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
     /// Keep decoded images in this folder, so that later runs need not decode.
@@ -462,7 +464,9 @@ pub struct ExperimentArgs {
     /// Folder for runs; a run that was stopped goes on.
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// Where to compute: cpu.
+    /// Where to compute: cpu; in a build with GPU support also vulkan (the
+    /// best card), vulkan:N (card N, from 0), and vulkan-half or
+    /// vulkan-half:N (matrix products in half precision).
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
     /// Also write the results (JSON lines) here.
