@@ -8,15 +8,15 @@ use rayon::prelude::*;
 
 use super::distance::{LANES, Norm};
 use super::precision::Precision;
-use crate::gemm::{STRIP, pack};
+use crate::gemm::{Buffer, STRIP, pack};
 use crate::vectors::{Vectors, check_finite};
 use crate::{Error, Result};
 
 /// Most gallery vectors that the origin is the mean of.
 const SAMPLE: usize = 256;
-/// Gallery vectors, and queries, of one matrix product: together with the products, what is read
-/// of the queries at a time fits the second-level cache.
-pub(super) const PRODUCT_ROWS: usize = 256;
+/// Gallery vectors, and queries, of one matrix product: what is read of the queries at a time fits
+/// the second-level cache.
+pub(super) const PRODUCT_ROWS: usize = 512;
 /// See [`PRODUCT_ROWS`].
 pub(super) const PRODUCT_QUERIES: usize = 42 * STRIP;
 
@@ -49,7 +49,7 @@ pub(super) struct Queries<T> {
     pub(super) raw: Vec<f32>,
     /// Rows minus the origin, packed by [`STRIP`], in groups of [`PRODUCT_QUERIES`]. What fills up
     /// the last strip means nothing.
-    pub(super) moved: Vec<T>,
+    pub(super) moved: Buffer<T>,
     /// One per row.
     pub(super) norms: Vec<Norm>,
     /// Length of the longest moved row.
@@ -71,7 +71,7 @@ impl<T: Precision> Queries<T> {
         let dim = origin.len();
         read_rows("the queries", vectors, start, n, &mut self.raw)?;
         let origin_integral = integral(origin);
-        self.moved.resize(n.next_multiple_of(STRIP) * dim, T::ZERO);
+        self.moved.resize(n.next_multiple_of(STRIP) * dim);
         let groups = self.raw.par_chunks(PRODUCT_QUERIES * dim);
         groups.zip(self.moved.par_chunks_mut(PRODUCT_QUERIES * dim)).for_each(|(raw, moved)| {
             for (i, raw) in raw.chunks(STRIP * dim).enumerate() {
@@ -96,7 +96,7 @@ impl<T: Precision> Queries<T> {
 pub(super) struct Tile<T> {
     /// Rows minus the origin, packed by panels, in groups of [`PRODUCT_ROWS`]. What fills up the
     /// last panel means nothing.
-    pub(super) moved: Vec<T>,
+    pub(super) moved: Buffer<T>,
     /// Half the squared norm of every row, filled up with infinity to whole groups of
     /// [`PRODUCT_ROWS`].
     pub(super) halves: Vec<T>,
@@ -120,7 +120,7 @@ impl<T: Precision> Tile<T> {
     ) -> Result<()> {
         let dim = origin.len();
         let origin_integral = integral(origin);
-        self.moved.resize(n.next_multiple_of(T::PANEL) * dim, T::ZERO);
+        self.moved.resize(n.next_multiple_of(T::PANEL) * dim);
         let norms: Vec<Vec<Norm>> = self
             .moved
             .par_chunks_mut(PRODUCT_ROWS * dim)

@@ -8,7 +8,7 @@ use super::distance::{ErrorBound, reported};
 use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile};
 use super::precision::Precision;
 use crate::Result;
-use crate::gemm::STRIP;
+use crate::gemm::{Buffer, STRIP};
 use crate::vectors::Vectors;
 
 /// Memory for the candidates of one block of queries, in bytes.
@@ -18,11 +18,11 @@ pub(super) const BLOCK_QUERIES: usize = 16 * PRODUCT_QUERIES;
 /// Memory for a block of queries, and for a tile of the gallery, in bytes.
 const ROWS_BYTES: usize = 64 << 20;
 /// Most gallery vectors in a tile.
-pub(super) const TILE_ROWS: usize = 16 * PRODUCT_ROWS;
+pub(super) const TILE_ROWS: usize = 8 * PRODUCT_ROWS;
 /// Memory for the products of a block with a tile, in bytes, so that they stay in the cache.
-const PRODUCT_BYTES: usize = 8 << 20;
+const PRODUCT_BYTES: usize = 16 << 20;
 /// Products that are looked at together, one comparison each, before any candidate is.
-const STRETCH: usize = 32;
+const STRETCH: usize = 16;
 /// Rankings held as [`Hit`]s at a time.
 const RANKINGS: usize = 32;
 
@@ -34,7 +34,7 @@ pub(super) struct Scan<'a, T> {
     queries: Queries<T>,
     tile: Tile<T>,
     /// Inner products: groups of gallery vectors, groups of queries, queries, gallery vectors.
-    products: Vec<T>,
+    products: Buffer<T>,
     candidates: Vec<Candidates>,
     tile_rows: usize,
 }
@@ -60,7 +60,7 @@ impl<'a, T: Precision> Scan<'a, T> {
             bound: ErrorBound::new::<T>(origin.len()),
             queries: Queries::default(),
             tile: Tile::default(),
-            products: Vec::new(),
+            products: Buffer::default(),
             candidates: (0..block).map(|_| Candidates::new(k, gallery.len())).collect(),
             // Whole groups where possible; at least a panel, however many dimensions there are.
             tile_rows: match tile_rows / PRODUCT_ROWS * PRODUCT_ROWS {
@@ -122,7 +122,7 @@ impl<'a, T: Precision> Scan<'a, T> {
         let Self { origin, queries, tile, products, .. } = self;
         let dim = origin.len();
         let [groups, across, area] = layout(queries.len(), tile.norms.len());
-        products.resize(groups * across * area, T::ZERO);
+        products.resize(groups * across * area);
         products.par_chunks_exact_mut(area).enumerate().for_each(|(i, products)| {
             let rows = nth_chunk(&tile.moved, PRODUCT_ROWS * dim, i / across);
             let queries = nth_chunk(&queries.moved, PRODUCT_QUERIES * dim, i % across);
