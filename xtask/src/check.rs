@@ -31,7 +31,15 @@ pub(crate) fn check(fast: bool) -> Result<()> {
     // Without the GPU, as it is built by default.
     run(cargo().args(["clippy", "--locked", "-p", "hebb", "-p", "hebbian"]).args(warnings))?;
     if fast {
-        run(cargo().args(["test", "--locked", "--workspace", "--lib", "--bins", "--features", GPU]))?;
+        run(cargo().args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--features",
+            GPU,
+        ]))?;
         return passed("fast checks", start);
     }
     let doc = ["doc", "--locked", "--workspace", "--no-deps", "--features", GPU];
