@@ -37,7 +37,7 @@ Examples:
   cargo xtask bench search --queries 500 --gallery 5000
 
 Peers run in Python. Without --python, what benches/peers/requirements.txt lists is installed
-from PyPI into target/peers once: a download of about a gigabyte.";
+from PyPI into target/peers once: a download of gigabytes.";
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

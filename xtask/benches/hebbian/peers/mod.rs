@@ -113,7 +113,7 @@ fn installed(requirements: &Path) -> Result<PathBuf> {
     if fs_err::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
         return Ok(interpreter);
     }
-    eprintln!("installing the peers into {} (a download of a gigabyte)", folder.display());
+    eprintln!("installing the peers into {} (a download of gigabytes)", folder.display());
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--clear"]).arg(&folder);
     succeed(&mut venv).context(
@@ -121,7 +121,7 @@ fn installed(requirements: &Path) -> Result<PathBuf> {
          give an interpreter with --python",
     )?;
     let mut pip = Command::new(&interpreter);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
     succeed(pip.arg("--requirement").arg(requirements)).context(
         "the peers' packages can't be installed from PyPI; connect to the network, or give an \
          interpreter that has them with --python",

@@ -35,7 +35,8 @@ struct PeerRow {
     images: usize,
     floor_macs: u64,
     timing: Timing,
-    /// Of its outputs from ours, relative to the largest entry.
+    /// Of its outputs from ours, relative to the largest entry; of gradients in
+    /// the Euclidean norm.
     largest_difference: f64,
 }
 
@@ -260,7 +261,8 @@ impl Section for PyTorch {
              convolution: the same update by the weight gradient of a convolution, channels last; \
              naive: a tensor of positions x 128 channels x patch, on {} images\n\
              - apart: largest difference from our outputs (features; updates and outputs of each \
-             layer; loss, gradients and steps), relative to the largest entry\n\n{}\n\
+             layer; loss), relative to the largest entry; of gradients and the optimiser's \
+             step in the Euclidean norm, since a response within rounding of zero decides them\n\n{}\n\
              Times as many images a second by the medians (low: our slowest run over its fastest; \
              high: our fastest over its slowest), and our added memory over its; forward pass and \
              supervised step over its better layout, and over it compiled:\n\n{}",
