@@ -31,19 +31,19 @@ pub(super) struct Layer {
     /// 1 x 1 map, whose channels are the map's numbers.
     pub(super) g: Geometry,
     kind: NormKind,
-    normalised: bool,
+    pub(super) normalised: bool,
     /// Weights, C x D.
     pub(super) weights: Buffer,
     /// Their norms and the scale of the projections, C each.
     norms: Buffer,
-    scale: Buffer,
+    pub(super) scale: Buffer,
     /// gamma and beta, C each.
     pub(super) learned: Buffer,
     /// Running mean and variance, C each.
     pub(super) running: Buffer,
     /// What the batch is normalised with: mean, reciprocal standard
     /// deviation, factor, scale and shift, C each.
-    used: Buffer,
+    pub(super) used: Buffer,
     /// Learning rate of the Hebbian step.
     pub(super) rate: Buffer,
 }
@@ -69,7 +69,7 @@ fn flattened(g: &Geometry) -> Geometry {
 }
 
 /// Whether patch `i` of a map is just its row `i`.
-fn is_plain(g: &Geometry) -> bool {
+pub(super) fn is_plain(g: &Geometry) -> bool {
     g.kernel == 1 && g.stride == 1 && g.padding == 0
 }
 
@@ -107,7 +107,7 @@ impl Layer {
     }
 
     /// Where its patches lie.
-    fn places(&self, b: &mut Builder<'_>, batch: usize) -> Result<Places> {
+    pub(super) fn places(&self, b: &mut Builder<'_>, batch: usize) -> Result<Places> {
         let map = [self.g.height, self.g.width, self.g.channels];
         let make = || Places::forward(&self.g, batch);
         b.places(&format!("{}: the patches", self.name), batch, map, 1, make)
@@ -135,7 +135,7 @@ impl Layer {
     }
 
     /// Shape of the pooling kernels.
-    fn pool_settings(&self, entries: usize) -> [Word; 7] {
+    pub(super) fn pool_settings(&self, entries: usize) -> [Word; 7] {
         let g = &self.g;
         let sides = [g.out_height(), g.out_width(), g.pooled_height(), g.pooled_width()];
         let [height, width, pooled_height, pooled_width] = sides.map(U);
@@ -167,7 +167,7 @@ impl Layer {
     }
 
     /// Settings of the normalisation, and the parts its sums come in.
-    fn norm_settings(&self, batch: usize, train: bool) -> ([Word; 8], usize) {
+    pub(super) fn norm_settings(&self, batch: usize, train: bool) -> ([Word; 8], usize) {
         let rows = batch * self.g.pooled_positions();
         let (each, parts) = split(rows, NORM_PARTS);
         let relative = self.kind == NormKind::Relative;
@@ -319,7 +319,7 @@ impl Layer {
 
     /// `out = A^T X` of gates (or gradients) given by their columns.
     #[allow(clippy::too_many_arguments)]
-    fn gate_patches(
+    pub(super) fn gate_patches(
         &self,
         b: &mut Builder<'_>,
         columns: Operand<'_>,
@@ -347,78 +347,5 @@ impl Layer {
         let buffers = [(1, x), (2, &out), (10, &p.rows), (11, &p.columns)];
         b.add_elements(&shaders::unfold(), &settings, &buffers, n * d)?;
         Ok(out)
-    }
-
-    /// Gradients by the weights (C x D, returned first), by gamma and beta,
-    /// and, where wanted, by the input, from the gradient by the map.
-    pub(super) fn backward(
-        &self,
-        b: &mut Builder<'_>,
-        x: &Buffer,
-        passed: &Passed,
-        batch: usize,
-        d_map: &Buffer,
-        d_x: Option<&Buffer>,
-    ) -> Result<(Buffer, Buffer)> {
-        let (g, n) = (&self.g, batch * self.g.positions());
-        let (c, d) = (g.filters, g.patch_len());
-        let (settings, parts) = self.norm_settings(batch, true);
-        let part_sums = b.scratch("parts of moments", parts * 2 * c)?;
-        let Passed { pooled, winners, .. } = passed;
-        let buffers = [(1, pooled), (7, &self.used), (9, d_map), (10, &part_sums)];
-        b.add(&shaders::norm("gradient_sums"), &settings, &buffers, [c.div_ceil(64), parts, 1])?;
-        let d_learned = b.scratch("gradient by gamma and beta", 2 * c)?;
-        let line = b.scratch("gradient through the normalisation", 3 * c)?;
-        let buffers =
-            [(3, &part_sums), (4, &self.learned), (7, &self.used), (11, &d_learned), (12, &line)];
-        b.add_elements(&shaders::norm("gradient_line"), &settings, &buffers, c)?;
-
-        let d_u = b.scratch("the gates", n * c)?;
-        let buffers = [(5, pooled), (6, winners), (7, d_map), (8, &line), (9, &d_u)];
-        b.add_elements(&shaders::pool("unpool"), &self.pool_settings(n * c), &buffers, n * c)?;
-
-        let d_weights = b.scratch("numerators", c * d)?;
-        let places = self.places(b, batch)?;
-        self.gate_patches(b, Operand::columns(&d_u, c), x, &places, n, &d_weights, false)?;
-        if self.normalised {
-            let settings = [U(c), U(d), U(1), U(0)];
-            let buffers = [(1, &self.weights), (9, &self.scale), (10, &d_weights)];
-            b.add(&shaders::weights("through_norm"), &settings, &buffers, grid_of(c))?;
-        }
-        if let Some(d_x) = d_x {
-            self.backward_input(b, batch, &d_u, d_x)?;
-        }
-        Ok((d_weights, d_learned))
-    }
-
-    /// Gradient by the input from the gradient by the responses.
-    fn backward_input(
-        &self,
-        b: &mut Builder<'_>,
-        batch: usize,
-        d_u: &Buffer,
-        d_x: &Buffer,
-    ) -> Result<()> {
-        let g = &self.g;
-        let (c, d, channels) = (g.filters, g.patch_len(), g.channels);
-        let turned = if self.normalised || g.kernel > 1 {
-            let turned = b.scratch("the turned weights", c * d)?;
-            let settings = [U(c * d), U(1), F(1.0), F(0.0), U(d), U(channels), U(c)];
-            let buffers = [(1, &self.weights), (2, &turned), (3, &self.scale)];
-            b.add_elements(&shaders::elements("turn"), &settings, &buffers, c * d)?;
-            turned
-        } else {
-            self.weights.clone()
-        };
-        let weights = Operand::columns(&turned, channels);
-        let shape = [batch * g.height * g.width, channels, g.kernel * g.kernel * c];
-        if is_plain(g) {
-            return b.product(&Product::new(Operand::rows(d_u, c), weights, shape, d_x));
-        }
-        let map = [g.out_height(), g.out_width(), c];
-        let make = || Places::backward(g, batch);
-        let name = format!("{}: the ways back", self.name);
-        let places = b.places(&name, batch, map, g.stride, make)?;
-        b.product(&Product::new(Operand::patches(d_u, &places), weights, shape, d_x))
     }
 }

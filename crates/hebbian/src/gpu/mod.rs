@@ -13,8 +13,10 @@
 //! depend on the card, and the parts are added up in order: the same card
 //! gives the same bits every time.
 
+mod backward;
 mod device;
 mod engine;
+mod head;
 mod layer;
 mod network;
 mod plan;

@@ -10,6 +10,8 @@
 //! also holds the rule as its paper writes it, sample by sample: the oracle
 //! every faster form is tested against.
 //!
+//! For the GPU, a rule states its gate once more, in WGSL ([`GateWgsl`]).
+//!
 //! Adding a rule: one file here, and its name in the list at the end.
 
 use std::fmt;
