@@ -7,12 +7,16 @@ use rayon::prelude::*;
 
 use super::Order;
 use super::target::{PARTS, Part, Target};
-use crate::linalg::{Mat, MatMut, gemm, simd};
+use crate::linalg::{Mat, MatMut, add_assign, gemm, simd};
 use crate::ops::sized;
 use crate::rules::Reconstruction;
 
 /// Neurons of a block.
 const NEURONS: usize = 128;
+
+/// Rows whose sums are taken apart before they are added to those of all
+/// rows: long sums in single precision lose less so.
+pub(super) const ROWS: usize = 512;
 
 /// What is subtracted from `A^T X`.
 pub(super) enum Subtract<'a> {
@@ -98,7 +102,7 @@ pub(super) fn from_batch(
     match (reconstruction, order) {
         (Reconstruction::Own, _) => {
             let mut sums = vec![0.0; c];
-            gates.chunks_exact(c).for_each(|row| crate::linalg::add_assign(&mut sums, row));
+            gates.chunks(ROWS * c).for_each(|gates| add_column_sums(gates, &mut sums));
             deliver(target, d, denominators, &Subtract::Own(&sums), scratch, product);
         }
         (Reconstruction::Prefix, Order::Gram) => {
@@ -109,6 +113,13 @@ pub(super) fn from_batch(
             deflate(target, block, (patches, gates), d, denominators, scratch);
         }
     }
+}
+
+/// Adds the sum of each column of the gates (rows x C) to `sums`.
+pub(super) fn add_column_sums(gates: &[f32], sums: &mut [f32]) {
+    let mut own = vec![0.0; sums.len()];
+    gates.chunks_exact(own.len()).for_each(|row| add_assign(&mut own, row));
+    add_assign(sums, &own);
 }
 
 /// `tril(A^T A)` of gates N x C, zeros above the diagonal: C x C.

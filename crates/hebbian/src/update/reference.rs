@@ -1,8 +1,9 @@
 //! The two slow forms: sample by sample, and the published order of products.
 
+use super::batch::ROWS;
 use super::target::Target;
 use super::{Order, Scratch, UpdateSums, batch, row_norms};
-use crate::linalg::sum_of_squares;
+use crate::linalg::{add_assign, sum_of_squares};
 use crate::ops::{Geometry, gather, project_batch};
 use crate::rules::{Projections, Reconstruction, Rule, Samples};
 
@@ -33,8 +34,13 @@ pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f
     let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
     let mut gates = vec![0.0; u.len()];
     let mut denominators = vec![0.0; c];
-    let projections = Projections { u, patch_norm: &patch_norm, weight_norm: &norms };
-    rule.gate_vectorised(&projections, &mut gates, &mut denominators);
+    let rows = u.chunks(ROWS * c).zip(patch_norm.chunks(ROWS)).zip(gates.chunks_mut(ROWS * c));
+    for ((u, patch_norm), gates) in rows {
+        let mut own = vec![0.0; c];
+        let projections = Projections { u, patch_norm, weight_norm: &norms };
+        rule.gate_vectorised(&projections, gates, &mut own);
+        add_assign(&mut denominators, &own);
+    }
     let order = (rule.reconstruction(), Order::Gram);
     update_in_order(order, d, (patches, &gates), weights, denominators)
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::batch::{self, Block, Subtract, clear_above};
+use super::batch::{self, Block, Subtract, add_column_sums, clear_above};
 use super::target::Target;
 use super::{UpdateSums, choose_order, row_norms};
 use crate::linalg::{Mat, MatMut, add_assign, dot_inlined, gemm, simd};
@@ -112,7 +112,9 @@ impl Gating<'_> {
             );
         }
         let projections = Projections { u, patch_norm, weight_norm: self.norms };
-        self.rule.gate_vectorised(&projections, gates, &mut denominators[..c]);
+        let mut own = vec![0.0; c];
+        self.rule.gate_vectorised(&projections, gates, &mut own);
+        add_assign(&mut denominators[..c], &own);
     }
 }
 
@@ -158,8 +160,7 @@ fn tiled(
             if prefix {
                 gemm(&mut MatMut::new(&mut gram[..c * c], c, c), 1.0, 1.0, a.t(), a);
             } else {
-                let sums = &mut gate_sums[..c];
-                gates.chunks_exact(c).for_each(|row| add_assign(sums, row));
+                add_column_sums(gates, &mut gate_sums[..c]);
             }
             finish_tile(g, &tile, responses, gating.scale, out, None);
         }
