@@ -1,12 +1,10 @@
 //! The matrix product of a search: every row of one side with every row of the other.
 //!
-//! A product of tall and flat operands that are used many times over: so both are packed once, in
-//! the order in which the kernel reads them, and a tile of the result stays in registers while it
-//! runs along the depth. The kernel is plain Rust that the compiler vectorises; compiled a second
-//! time for AVX2 with fused multiply-add, it is chosen where the machine has them.
+//! Both operands are used many times over: so they are packed once, in the order in which the
+//! kernel reads them, and a tile of the result stays in registers while it runs along the depth.
+//! There is a kernel for AVX2 with fused multiply-add, chosen where the machine has them, and one
+//! for everything else.
 #![allow(unsafe_code)]
-
-use std::ops::{Deref, DerefMut};
 
 use crate::exact::Precision;
 
@@ -15,126 +13,60 @@ use crate::exact::Precision;
 pub(crate) const STRIP: usize = 6;
 /// Depth that the kernel runs along at a time: so that a panel of the left side, 24 KiB, stays in
 /// the first-level cache.
-const DEPTH: usize = 384;
-/// Columns in one turn of the kernel's loop.
-const UNROLL: usize = 4;
-
-/// Bytes of a cache line on most machines: what operands are best aligned to.
-const LINE: usize = 64;
-
-/// A buffer that starts at a cache line, so that no vector of a panel lies across two.
-#[derive(Default)]
-pub(crate) struct Buffer<T> {
-    values: Vec<T>,
-    start: usize,
-    len: usize,
-}
-
-impl<T: Precision> Buffer<T> {
-    /// Makes room for `len` numbers. Those that were there may move or change.
-    pub(crate) fn resize(&mut self, len: usize) {
-        let spare = LINE / size_of::<T>();
-        self.values.resize(len + spare, T::ZERO);
-        self.start = self.values.as_ptr().align_offset(LINE).min(spare);
-        self.len = len;
-    }
-}
-
-impl<T> Deref for Buffer<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.values[self.start..][..self.len]
-    }
-}
-
-impl<T> DerefMut for Buffer<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values[self.start..][..self.len]
-    }
-}
+pub(crate) const DEPTH: usize = 384;
 
 /// Number types with a kernel.
 pub(crate) trait Multiply: Sized {
-    /// Rows of the left side that the kernel takes at a time: [`LINE`] bytes.
+    /// Rows of the left side that the kernel takes at a time: 64 bytes.
     const PANEL: usize;
 
     /// `out[j, i] = lhs[i] . rhs[j]` for packed operands, on the calling thread.
     ///
     /// # Shapes
-    /// `lhs`: `m` rows packed by [`PANEL`](Self::PANEL), `rhs`: `n` rows packed by [`STRIP`], both
-    /// of `depth` columns, at least 1; `out`: `[n, stride]`, of which the first `m` columns are
-    /// written.
+    /// `lhs`: `m` rows [packed](crate::packed) by [`PANEL`](Self::PANEL), `rhs`: `n` rows by
+    /// [`STRIP`], both of `depth` columns, at least 1; `out`: `[n, stride]`, of which the first
+    /// `m` columns are written.
     ///
     /// # Panics
     /// If an operand is not made of whole panels or strips, or `out` is too small.
     fn product(depth: usize, lhs: &[Self], rhs: &[Self], out: &mut [Self], stride: usize);
 }
 
-/// Packs `rows[r] - origin` for rows `first..` of an operand of `len` rows, `first` and `len`
-/// multiples of `width`; at most `width` rows. Missing rows leave `packed` as it is.
-///
-/// The order is: chunks of [`DEPTH`] columns, then groups of `width` rows, columns, rows.
-///
-/// # Shapes
-/// `rows`: `[.., depth]`, `origin`: `depth`, `packed`: `len * depth`.
-pub(crate) fn pack<T: Precision>(
-    width: usize,
-    rows: &[f32],
-    origin: &[f32],
-    first: usize,
-    packed: &mut [T],
-) {
-    let depth = origin.len();
-    let len = packed.len() / depth;
-    for (chunk, origin) in origin.chunks(DEPTH).enumerate() {
-        let start = chunk * DEPTH;
-        let columns = &mut packed[start * len + first * origin.len()..][..width * origin.len()];
-        for (r, row) in rows.chunks_exact(depth).take(width).enumerate() {
-            let values = row[start..].iter().zip(origin);
-            for (column, (&value, &origin)) in columns.chunks_exact_mut(width).zip(values) {
-                column[r] = T::from_f32(value) - T::from_f32(origin);
-            }
-        }
-    }
-}
+/// Takes panel and strip, columns first; the tile of the result, its stride, and whether to add to
+/// what is there.
+type Kernel<T, const PANEL: usize> = fn(&[[T; PANEL]], &[[T; STRIP]], &mut [T], usize, bool);
 
 macro_rules! multiply {
-    ($type:ty, $panel:literal, $avx2:ident) => {
+    ($type:ty, $panel:literal, $avx2:path) => {
         impl Multiply for $type {
             const PANEL: usize = $panel;
 
             fn product(depth: usize, lhs: &[Self], rhs: &[Self], out: &mut [Self], stride: usize) {
                 #[cfg(target_arch = "x86_64")]
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: the processor has all features that the function is compiled for.
-                    return unsafe { $avx2(depth, lhs, rhs, out, stride) };
+                    let kernel: Kernel<Self, $panel> = |panel, strip, out, stride, add| {
+                        // SAFETY: the processor has all features that the kernel is compiled for.
+                        unsafe { $avx2(panel, strip, out, stride, add) }
+                    };
+                    return product(depth, lhs, rhs, out, stride, kernel);
                 }
-                // There it is an instruction like any other; elsewhere it may be a function.
-                const FUSED: bool = cfg!(target_arch = "aarch64");
-                product::<Self, $panel, FUSED>(depth, lhs, rhs, out, stride);
+                product(depth, lhs, rhs, out, stride, portable::<Self, $panel>);
             }
-        }
-
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
-        fn $avx2(depth: usize, lhs: &[$type], rhs: &[$type], out: &mut [$type], stride: usize) {
-            product::<$type, $panel, true>(depth, lhs, rhs, out, stride);
         }
     };
 }
 
-multiply!(f32, 16, product_f32_avx2);
-multiply!(f64, 8, product_f64_avx2);
+multiply!(f32, 16, avx2::f32::kernel);
+multiply!(f64, 8, avx2::f64::kernel);
 
-/// [`Multiply::product`]. Always inlined, to be compiled for the features of its caller.
-#[inline(always)]
-fn product<T: Precision, const PANEL: usize, const FUSED: bool>(
+/// [`Multiply::product`] by a kernel.
+fn product<T: Precision, const PANEL: usize>(
     depth: usize,
     lhs: &[T],
     rhs: &[T],
     out: &mut [T],
     stride: usize,
+    kernel: Kernel<T, PANEL>,
 ) {
     let (m, n) = (lhs.len() / depth, rhs.len() / depth);
     assert!(m * depth == lhs.len() && m.is_multiple_of(PANEL), "lhs is not made of panels");
@@ -142,72 +74,152 @@ fn product<T: Precision, const PANEL: usize, const FUSED: bool>(
     assert!(m <= stride && n * stride <= out.len(), "out is too small");
     for start in (0..depth).step_by(DEPTH) {
         let end = depth.min(start + DEPTH);
-        let (lhs, rhs) = (&lhs[start * m..end * m], &rhs[start * n..end * n]);
-        for (i, panel) in lhs.chunks_exact((end - start) * PANEL).enumerate() {
-            for (j, strip) in rhs.chunks_exact((end - start) * STRIP).enumerate() {
+        let panels = lhs[start * m..end * m].as_chunks::<PANEL>().0;
+        let strips = rhs[start * n..end * n].as_chunks::<STRIP>().0;
+        for (i, panel) in panels.chunks_exact(end - start).enumerate() {
+            for (j, strip) in strips.chunks_exact(end - start).enumerate() {
                 let tile = &mut out[j * STRIP * stride + i * PANEL..];
-                multiply_tile::<T, PANEL, FUSED>(panel, strip, tile, stride, start > 0);
+                kernel(panel, strip, tile, stride, start > 0);
             }
         }
     }
 }
 
-/// The product of one panel with one strip, added to `out` or put in its place.
-#[inline(always)]
-fn multiply_tile<T: Precision, const PANEL: usize, const FUSED: bool>(
-    panel: &[T],
-    strip: &[T],
+/// A [`Kernel`] that the compiler vectorises as well as it can.
+fn portable<T: Precision, const PANEL: usize>(
+    panel: &[[T; PANEL]],
+    strip: &[[T; STRIP]],
     out: &mut [T],
     stride: usize,
     add: bool,
 ) {
-    for row in 0..STRIP {
-        prefetch(&out[row * stride]);
-    }
     let mut sums = [[T::ZERO; PANEL]; STRIP];
-    let mut add_column = |lhs: &[T; PANEL], rhs: &[T; STRIP]| {
+    for (lhs, rhs) in panel.iter().zip(strip) {
         for (sums, &rhs) in sums.iter_mut().zip(rhs) {
             for (sum, &lhs) in sums.iter_mut().zip(lhs) {
-                *sum = if FUSED { lhs.mul_add(rhs, *sum) } else { lhs * rhs + *sum };
+                // Elsewhere, fused multiply-add may be a function of a library.
+                *sum = if cfg!(target_arch = "aarch64") {
+                    lhs.mul_add(rhs, *sum)
+                } else {
+                    lhs * rhs + *sum
+                };
             }
         }
-    };
-    // Some columns at a time, because counting costs as much as a multiplication.
-    let (panels, panel) = panel.as_chunks::<PANEL>().0.as_chunks::<UNROLL>();
-    let (strips, strip) = strip.as_chunks::<STRIP>().0.as_chunks::<UNROLL>();
-    for (lhs, rhs) in panels.iter().zip(strips) {
-        for column in 0..UNROLL {
-            add_column(&lhs[column], &rhs[column]);
-        }
-    }
-    for (lhs, rhs) in panel.iter().zip(strip) {
-        add_column(lhs, rhs);
     }
     for (j, sums) in sums.iter().enumerate() {
-        let out = &mut out[j * stride..][..PANEL];
-        for (out, &sum) in out.iter_mut().zip(sums) {
+        for (out, &sum) in out[j * stride..][..PANEL].iter_mut().zip(sums) {
             *out = if add { *out + sum } else { sum };
         }
     }
 }
 
-/// Asks for a value that will be needed soon.
-#[inline(always)]
-fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 processor has this instruction, which changes nothing but what
-        // caches hold.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+/// [`Kernel`]s for AVX2 with fused multiply-add: two vectors of a panel by a strip make twelve sums,
+/// which with the operands fill the sixteen registers.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    macro_rules! kernel {
+        (
+            $type:ident, $panel:literal, $vector:ident, $zero:ident, $broadcast:ident,
+            $load:ident, $store:ident, $add:ident, $multiply_add:ident
+        ) => {
+            pub(super) mod $type {
+                use std::arch::x86_64::*;
+
+                use crate::gemm::STRIP;
+
+                const WIDTH: usize = $panel / 2;
+                /// Columns in a turn of the loop, where counting costs as much as multiplying.
+                const UNROLL: usize = 4;
+
+                #[inline]
+                #[target_feature(enable = "avx2,fma")]
+                fn load(values: &[$type; WIDTH]) -> $vector {
+                    // SAFETY: as many values as a vector has, of any alignment.
+                    unsafe { $load(values.as_ptr()) }
+                }
+
+                #[inline]
+                #[target_feature(enable = "avx2,fma")]
+                fn store(values: &mut [$type; WIDTH], vector: $vector) {
+                    // SAFETY: as in `load`.
+                    unsafe { $store(values.as_mut_ptr(), vector) }
+                }
+
+                #[target_feature(enable = "avx2,fma")]
+                pub(in crate::gemm) fn kernel(
+                    panel: &[[$type; $panel]],
+                    strip: &[[$type; STRIP]],
+                    out: &mut [$type],
+                    stride: usize,
+                    add: bool,
+                ) {
+                    for row in 0..STRIP {
+                        let needed_soon = std::ptr::from_ref(&out[row * stride]);
+                        // SAFETY: a prefetch changes nothing but what caches hold. (Newer
+                        // compilers call it safe.)
+                        #[allow(unused_unsafe)]
+                        unsafe { _mm_prefetch::<_MM_HINT_T0>(needed_soon.cast()) };
+                    }
+                    let mut sums = [[$zero(); 2]; STRIP];
+                    let mut add_column = |lhs: &[$type; $panel], rhs: &[$type; STRIP]| {
+                        let [left, right] = lhs.as_chunks::<WIDTH>().0 else { return };
+                        let (left, right) = (load(left), load(right));
+                        for (sums, &rhs) in sums.iter_mut().zip(rhs) {
+                            let rhs = $broadcast(rhs);
+                            sums[0] = $multiply_add(left, rhs, sums[0]);
+                            sums[1] = $multiply_add(right, rhs, sums[1]);
+                        }
+                    };
+                    let (panels, panel) = panel.as_chunks::<UNROLL>();
+                    let (strips, strip) = strip.as_chunks::<UNROLL>();
+                    for (lhs, rhs) in panels.iter().zip(strips) {
+                        for column in 0..UNROLL {
+                            add_column(&lhs[column], &rhs[column]);
+                        }
+                    }
+                    for (lhs, rhs) in panel.iter().zip(strip) {
+                        add_column(lhs, rhs);
+                    }
+                    for (j, sums) in sums.into_iter().enumerate() {
+                        let out = out[j * stride..][..$panel].as_chunks_mut::<WIDTH>().0;
+                        for (out, sum) in out.iter_mut().zip(sums) {
+                            let sum = if add { $add(load(out), sum) } else { sum };
+                            store(out, sum);
+                        }
+                    }
+                }
+            }
+        };
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+
+    kernel!(
+        f32,
+        16,
+        __m256,
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps
+    );
+    kernel!(
+        f64,
+        8,
+        __m256d,
+        _mm256_setzero_pd,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_storeu_pd,
+        _mm256_add_pd,
+        _mm256_fmadd_pd
+    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packed::pack;
 
     type Product<T> = fn(usize, &[T], &[T], &mut [T], usize);
 
@@ -245,19 +257,12 @@ mod tests {
     fn all_kernels_agree_with_the_definition() {
         agrees_with_the_definition::<f32>(f32::product);
         agrees_with_the_definition::<f64>(f64::product);
-        agrees_with_the_definition(product::<f32, { f32::PANEL }, false>);
-        agrees_with_the_definition(product::<f64, { f64::PANEL }, false>);
-        agrees_with_the_definition(product::<f32, { f32::PANEL }, true>);
-    }
-
-    #[test]
-    fn buffers_start_at_a_cache_line() {
-        let mut buffer = Buffer::<f64>::default();
-        assert!(buffer.is_empty());
-        for len in [1, 1000, 3, 100_000] {
-            buffer.resize(len);
-            assert_eq!((buffer.len(), buffer.as_ptr().addr() % LINE), (len, 0));
-        }
+        agrees_with_the_definition::<f32>(|depth, lhs, rhs, out, stride| {
+            product(depth, lhs, rhs, out, stride, portable::<f32, { f32::PANEL }>);
+        });
+        agrees_with_the_definition::<f64>(|depth, lhs, rhs, out, stride| {
+            product(depth, lhs, rhs, out, stride, portable::<f64, { f64::PANEL }>);
+        });
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod exact;
 pub mod gallery;
 mod gemm;
 pub mod metrics;
+mod packed;
 mod vectors;
 
 pub use error::{Error, Result};

@@ -36,8 +36,8 @@ pub struct Hit {
     pub distance: f32,
 }
 
-/// Products in double precision that take the time saved by one in single precision, counted in
-/// settled distances: what a ranking may need of them for screening in single precision to pay.
+/// Settling one distance takes the time that single precision saves on about as many products:
+/// screening pays where a ranking needs no more than this share of the gallery settled.
 const SETTLED_SHARE: usize = 32;
 /// Most dimensions for single precision; far beyond them its rounding error has no bound at all.
 const SINGLE_DIM: usize = 1 << 20;

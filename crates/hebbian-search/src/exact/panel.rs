@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::distance::{LANES, Norm};
 use super::precision::Precision;
-use crate::gemm::{Buffer, STRIP, pack};
+use crate::gemm::STRIP;
+use crate::packed::{Buffer, pack};
 use crate::vectors::{Vectors, check_finite};
 use crate::{Error, Result};
 

@@ -8,7 +8,8 @@ use super::distance::{ErrorBound, reported};
 use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile};
 use super::precision::Precision;
 use crate::Result;
-use crate::gemm::{Buffer, STRIP};
+use crate::gemm::STRIP;
+use crate::packed::Buffer;
 use crate::vectors::Vectors;
 
 /// Memory for the candidates of one block of queries, in bytes.
