@@ -158,7 +158,9 @@ mod avx2 {
                         // SAFETY: a prefetch changes nothing but what caches hold. (Newer
                         // compilers call it safe.)
                         #[allow(unused_unsafe)]
-                        unsafe { _mm_prefetch::<_MM_HINT_T0>(needed_soon.cast()) };
+                        unsafe {
+                            _mm_prefetch::<_MM_HINT_T0>(needed_soon.cast())
+                        };
                     }
                     let mut sums = [[$zero(); 2]; STRIP];
                     let mut add_column = |lhs: &[$type; $panel], rhs: &[$type; STRIP]| {

@@ -96,7 +96,9 @@ impl Rule for SoftWta {
             for (r, d) in r.iter_mut().zip(&mut *denominators) {
                 let share = *r * scale;
                 *d += share;
-                *r = share * share;
+                // Squares below the normal numbers would slow every product
+                // with them down, and add nothing a sum can hold.
+                *r = if share > 1e-18 { share * share } else { 0.0 };
             }
         }
     }
