@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep, Trainer};
 use hebbian::network::{BatchNorm, Block, Head, Network, NetworkSpec, NormKind, Tensors};
-use hebbian::ops::{Geometry, Workspace};
+use hebbian::ops::{Activation, Geometry, Workspace};
 use hebbian::rules::{self, Projection, Rule, Samples};
 use hebbian::train::FinetuneConfig;
 use hebbian::update::hebbian_step;
@@ -79,7 +79,12 @@ fn layer(g: Geometry, kind: NormKind, projection: Projection, seed: u64) -> Netw
     norm.gamma = numbers(g.filters, seed ^ 2, 1.0).iter().map(|x| x + 1.5).collect();
     norm.beta = numbers(g.filters, seed ^ 3, 0.5);
     let spec = NetworkSpec { name: "layer".into(), input: [g.height, g.width, 3], blocks: vec![] };
-    Network { spec, projection, blocks: vec![Block { geometry: g, weights, norm }] }
+    Network {
+        spec,
+        projection,
+        activation: Activation::Relu,
+        blocks: vec![Block { geometry: g, weights, bias: None, norm }],
+    }
 }
 
 /// One step of the layers from `first` on.
@@ -160,7 +165,7 @@ block = [
 
 fn small(projection: Projection) -> Network {
     let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
-    Network::new(spec, projection, 5).unwrap()
+    Network::new(spec, projection, Activation::Relu, 5).unwrap()
 }
 
 fn close_networks(what: &str, got: &Network, want: &Network) {
@@ -306,7 +311,7 @@ fn supervised_step_equals_pytorch() {
         let text = NETWORK.replace("filters = 70", "filters = 40");
         let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
         for device in devices() {
-            let mut network = Network::new(spec.clone(), projection, 0).unwrap();
+            let mut network = Network::new(spec.clone(), projection, Activation::Relu, 0).unwrap();
             for (index, block) in network.blocks.iter_mut().enumerate() {
                 let layer = index + 1;
                 block.weights = get(&format!("L{layer}.weight"));

@@ -1,6 +1,6 @@
 //! Every form of a rule computes the same update, on random shapes.
 
-use hebbian::ops::{Geometry, Workspace, block_forward};
+use hebbian::ops::{Geometry, Response, Workspace, block_forward};
 use hebbian::rules::{self, Projection, Projections, Rule, Samples};
 use hebbian::update::{
     Order, UpdateSums, hebbian_step, hebbian_step_applied, naive_update, published_update, unfold,
@@ -97,9 +97,10 @@ proptest! {
             let norms: Vec<f32> = w.chunks_exact(d).map(|w| w.iter().map(|w| w * w).sum::<f32>().sqrt()).collect();
             let scale: Vec<f32> = norms.iter().map(|n| 1.0 / n).collect();
             let scale = (rule.projection() == Projection::Normalised).then_some(&scale[..]);
+            let response = Response { scale, bias: None, activation: rule.activation() };
             let mut forward = vec![f32::NAN; out.len()];
             let mut winners = vec![0; out.len()];
-            block_forward(&g, batch, &x, &w, scale, &mut workspace, &mut forward, Some(&mut winners));
+            block_forward(&g, batch, &x, &w, &response, &mut workspace, &mut forward, Some(&mut winners));
             for (a, b) in out.iter().zip(&forward) {
                 prop_assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{a} {b}");
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use hebbian::engine::Trainer;
 use hebbian::network::{Head, Network, NetworkSpec, Tensors};
+use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 use hebbian::train::FinetuneConfig;
 
@@ -35,7 +36,7 @@ fn gradients_and_step_equal_pytorch() {
     {
         let get = |key: &str| file.get(&format!("{name}.{key}")).expect(key).to_vec();
         let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
-        let mut network = Network::new(spec, projection, 0).unwrap();
+        let mut network = Network::new(spec, projection, Activation::Relu, 0).unwrap();
         for (index, block) in network.blocks.iter_mut().enumerate() {
             let layer = index + 1;
             block.weights = get(&format!("L{layer}.weight"));

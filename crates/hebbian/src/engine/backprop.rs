@@ -4,8 +4,10 @@ use std::path::Path;
 
 use super::Sgd;
 use crate::Result;
-use crate::network::{Head, Network, Normalised, Tensors, cross_entropy};
-use crate::ops::{BlockGradients, Workspace, batch_norm_backward, block_backward, block_forward};
+use crate::network::{Block, Head, Network, Normalised, Tensors, cross_entropy};
+use crate::ops::{
+    BackwardInput, BackwardOutput, Workspace, batch_norm_backward, block_backward, block_forward,
+};
 
 /// Loss, scores and gradients of one batch.
 #[derive(Default)]
@@ -14,8 +16,8 @@ pub struct Gradients {
     pub loss: f64,
     /// Scores, batch x classes.
     pub scores: Vec<f32>,
-    /// Gradient of each parameter: weight, gamma and beta of each layer, then
-    /// weight and bias of the head.
+    /// Gradient of each parameter: weight, gamma, beta and, where there is one,
+    /// bias of each layer, then weight and bias of the head.
     pub by_parameter: Vec<Vec<f32>>,
     /// Gradient by the input, batch x height x width x 3, where asked for.
     pub by_input: Option<Vec<f32>>,
@@ -41,17 +43,33 @@ pub(crate) fn parameters(network: &Network, head: &Head) -> Vec<(String, usize)>
         all.push((format!("{layer}.weight"), block.weights.len()));
         all.push((format!("{layer}.gamma"), c));
         all.push((format!("{layer}.beta"), c));
+        if block.bias.is_some() {
+            all.push((format!("{layer}.bias"), c));
+        }
     }
     all.push(("head.weight".into(), head.weights.len()));
     all.push(("head.bias".into(), head.bias.len()));
     all
 }
 
+/// How many of them are a layer's own.
+fn own_parameters(block: &Block) -> usize {
+    3 + usize::from(block.bias.is_some())
+}
+
+/// How many there are, the classifier's two among them.
+fn parameter_count(network: &Network) -> usize {
+    network.blocks.iter().map(own_parameters).sum::<usize>() + 2
+}
+
 /// The parameters themselves, in that order.
 fn values<'a>(network: &'a mut Network, head: &'a mut Head) -> Vec<&'a mut Vec<f32>> {
     let blocks = network.blocks.iter_mut();
     let mut all: Vec<_> = blocks
-        .flat_map(|block| [&mut block.weights, &mut block.norm.gamma, &mut block.norm.beta])
+        .flat_map(|block| {
+            let Block { weights, bias, norm, .. } = block;
+            [weights, &mut norm.gamma, &mut norm.beta].into_iter().chain(bias)
+        })
         .collect();
     all.extend([&mut head.weights, &mut head.bias]);
     all
@@ -112,7 +130,7 @@ impl Trainer {
         keep: &[f32],
         by_input: bool,
     ) -> &Gradients {
-        self.gradients.by_parameter.resize_with(3 * network.depth() + 2, Vec::new);
+        self.gradients.by_parameter.resize_with(parameter_count(network), Vec::new);
         self.forward(network, labels.len(), x);
         if let Some(last) = self.saved.last_mut() {
             let features = &mut last.out;
@@ -145,9 +163,9 @@ impl Trainer {
                 winners.resize(len, 0);
                 &mut winners[..]
             });
-            let (weights, scale) = (&block.weights, saved.scale.as_deref());
+            let response = block.response(saved.scale.as_deref(), network.activation);
             let (workspace, pooled) = (&mut self.workspace, &mut saved.pooled);
-            block_forward(&g, batch, input, weights, scale, workspace, pooled, winners);
+            block_forward(&g, batch, input, &block.weights, &response, workspace, pooled, winners);
             saved.out.clear();
             saved.out.extend_from_slice(pooled);
             saved.normalised = block.norm.train(&mut saved.out);
@@ -157,9 +175,15 @@ impl Trainer {
 
     fn backward(&mut self, network: &Network, batch: usize, x: &[f32], by_input: bool) {
         let [d_out, d_x] = &mut self.d_maps;
-        let parameters = self.gradients.by_parameter.chunks_exact_mut(3);
+        let mut rest = &mut self.gradients.by_parameter[..];
+        let mut parameters = Vec::new();
+        for block in &network.blocks {
+            let own;
+            (own, rest) = rest.split_at_mut(own_parameters(block));
+            parameters.push(own);
+        }
         for (index, (block, gradients)) in network.blocks.iter().zip(parameters).enumerate().rev() {
-            let [d_weights, d_gamma, d_beta] = gradients else { continue };
+            let [d_weights, d_gamma, d_beta, d_bias @ ..] = gradients else { continue };
             let g = &block.geometry;
             let saved = &self.saved[index];
             let Normalised { mean, inv_std, factor } = &saved.normalised;
@@ -169,15 +193,23 @@ impl Trainer {
             d_weights.resize(g.weight_len(), 0.0);
             let wanted = index > 0 || by_input;
             d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);
-            let given = BlockGradients {
+            let given = BackwardInput {
                 x: if index == 0 { x } else { &self.saved[index - 1].out },
                 pooled: &saved.pooled,
                 winners: saved.winners.as_deref(),
                 d_pooled: d_out,
             };
-            let (scale, weights) = (saved.scale.as_deref(), &block.weights);
-            let into = (&mut d_weights[..], wanted.then_some(&mut d_x[..]));
-            block_backward(g, batch, weights, scale, &given, &mut self.workspace, into);
+            let response = block.response(saved.scale.as_deref(), network.activation);
+            let d_bias = d_bias.first_mut();
+            let into = BackwardOutput {
+                d_weights,
+                d_bias: d_bias.map(|d_bias| {
+                    d_bias.resize(g.filters, 0.0);
+                    &mut d_bias[..]
+                }),
+                d_x: wanted.then_some(&mut d_x[..]),
+            };
+            block_backward(g, batch, &block.weights, &response, &given, &mut self.workspace, into);
             std::mem::swap(d_out, d_x);
         }
         self.gradients.by_input = by_input.then(|| d_out.clone());

@@ -12,6 +12,7 @@ use super::layer::{CHANGE_PARTS, Layer};
 use super::plan::{Builder, Plan, Scratch};
 use crate::engine::{HebbianStep, SupervisedStep};
 use crate::network::{Head, Network};
+use crate::ops::Activation;
 use crate::{Error, Result};
 
 /// Steps that may be queued before the host waits for the oldest.
@@ -52,6 +53,12 @@ impl GpuNetwork {
         if half && !gpu.has_half() {
             let problem = format!("{} does not compute in half precision", gpu.name());
             return Err(Error::Device(problem));
+        }
+        let biased = network.blocks.iter().any(|block| block.bias.is_some());
+        if biased || network.activation != Activation::Relu {
+            let problem = "the graphics card computes layers with ReLU and without bias only; \
+                           run this network on the cpu";
+            return Err(Error::Device(problem.into()));
         }
         let blocks = network.blocks.iter().enumerate();
         let layers = blocks.map(|(i, block)| Layer::new(gpu, i, block, network.projection));

@@ -5,4 +5,6 @@ mod gemm;
 mod vector;
 
 pub use gemm::{Mat, MatMut, gemm};
-pub use vector::{add_assign, dot, dot_inlined, exp, largest, simd, sum, sum_of_squares};
+pub use vector::{
+    add_assign, add_column_sums, dot, dot_inlined, exp, largest, simd, sum, sum_of_squares, tanh,
+};

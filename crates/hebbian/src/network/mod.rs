@@ -18,7 +18,7 @@ use hebbian_data::seed;
 use rand::RngExt;
 
 use crate::error::{Error, Result};
-use crate::ops::{Geometry, Workspace, block_forward};
+use crate::ops::{Activation, Geometry, Response, Workspace, block_forward};
 use crate::rules::Projection;
 use crate::update::{reciprocals, row_norms};
 
@@ -29,6 +29,9 @@ pub struct Block {
     pub geometry: Geometry,
     /// Weights, C x D; D runs over kernel row, kernel column, channel.
     pub weights: Vec<f32>,
+    /// Shift of each neuron before its activation, C; none as published for
+    /// Hebbian layers.
+    pub bias: Option<Vec<f32>>,
     /// Normalisation of its output.
     pub norm: BatchNorm,
 }
@@ -40,6 +43,8 @@ pub struct Network {
     pub spec: NetworkSpec,
     /// Projection of every layer's forward pass.
     pub projection: Projection,
+    /// Activation of every layer.
+    pub activation: Activation,
     /// Its layers.
     pub blocks: Vec<Block>,
 }
@@ -54,24 +59,41 @@ impl Block {
             }
         }
     }
+
+    /// From its projections to its responses.
+    pub fn response<'a>(
+        &'a self,
+        scale: Option<&'a [f32]>,
+        activation: Activation,
+    ) -> Response<'a> {
+        Response { scale, bias: self.bias.as_deref(), activation }
+    }
 }
 
 impl Network {
-    /// A network with random weights, uniform in `+-1/sqrt(D)` as published,
-    /// from the stream `init` of `seed`.
-    pub fn new(spec: NetworkSpec, projection: Projection, seed: u64) -> Result<Self> {
+    /// A network with random weights (and biases, where a layer has them),
+    /// uniform in `+-1/sqrt(D)` as published, from the stream `init` of `seed`.
+    pub fn new(
+        spec: NetworkSpec,
+        projection: Projection,
+        activation: Activation,
+        seed: u64,
+    ) -> Result<Self> {
         let kinds: Vec<_> = spec.blocks.iter().map(|block| block.norm).collect();
         let blocks = spec.geometries()?.into_iter().zip(kinds).enumerate();
         let blocks = blocks
             .map(|(index, (geometry, kind))| {
                 let mut rng = seed::stream(seed, &format!("init/L{}", index + 1));
                 let bound = 1.0 / (geometry.patch_len() as f32).sqrt();
-                let weights = (0..geometry.weight_len()).map(|_| rng.random_range(-bound..bound));
-                let weights = weights.collect();
-                Block { geometry, weights, norm: BatchNorm::new(kind, geometry.filters) }
+                let weights =
+                    (0..geometry.weight_len()).map(|_| rng.random_range(-bound..bound)).collect();
+                let bias = spec.blocks[index].bias.then(|| {
+                    (0..geometry.filters).map(|_| rng.random_range(-bound..bound)).collect()
+                });
+                Block { geometry, weights, bias, norm: BatchNorm::new(kind, geometry.filters) }
             })
             .collect();
-        Ok(Self { spec, projection, blocks })
+        Ok(Self { spec, projection, activation, blocks })
     }
 
     /// Number of layers.
@@ -130,7 +152,8 @@ impl Network {
             spare.resize(batch * g.output_len(), 0.0);
             let input = if index == 0 { x } else { &map[..] };
             let (weights, scale) = (&block.weights, block.scale(self.projection));
-            block_forward(g, batch, input, weights, scale.as_deref(), workspace, spare, None);
+            let response = block.response(scale.as_deref(), self.activation);
+            block_forward(g, batch, input, weights, &response, workspace, spare, None);
             block.norm.infer(spare);
             std::mem::swap(map, spare);
         }

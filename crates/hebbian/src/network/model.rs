@@ -84,7 +84,7 @@ impl Model {
     ) -> Result<Self> {
         let code_version = env!("CARGO_PKG_VERSION").into();
         Ok(Self {
-            network: Network::new(spec, rule.projection(), seed)?,
+            network: Network::new(spec, rule.projection(), rule.activation(), seed)?,
             head: None,
             preprocess,
             classes: Vec::new(),
@@ -104,6 +104,9 @@ impl Model {
             let (g, layer) = (&block.geometry, format!("L{}", index + 1));
             let shape = [g.filters, g.kernel, g.kernel, g.channels];
             tensors.insert(format!("{layer}.weight"), &shape, &block.weights);
+            if let Some(bias) = &block.bias {
+                tensors.insert(format!("{layer}.bias"), &[bias.len()], bias);
+            }
             for (name, values) in norm_parts(&block.norm) {
                 tensors.insert(format!("{layer}.norm.{name}"), &[values.len()], values);
             }
@@ -190,7 +193,11 @@ impl Model {
                 let problem = format!("the tensor '{layer}.norm.var' holds a negative variance");
                 return Err(Error::file(path, problem));
             }
-            blocks.push(Block { geometry: g, weights, norm });
+            let bias = match spec.bias {
+                true => Some(tensors.take(path, &format!("{layer}.bias"), &[g.filters])?),
+                false => None,
+            };
+            blocks.push(Block { geometry: g, weights, bias, norm });
         }
         let classes = file.classes.len();
         let head = if classes == 0 {
@@ -211,7 +218,8 @@ impl Model {
             );
             return Err(Error::file(toml_path, problem));
         }
-        let network = Network { spec: file.network, projection: rule.projection(), blocks };
+        let (projection, activation) = (rule.projection(), rule.activation());
+        let network = Network { spec: file.network, projection, activation, blocks };
         let (classes, rule, provenance) = (file.classes, file.rule, file.provenance);
         Ok(Self { network, head, preprocess, classes, rule, provenance })
     }

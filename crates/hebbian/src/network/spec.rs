@@ -27,7 +27,8 @@ pub struct NetworkSpec {
     pub blocks: Vec<BlockSpec>,
 }
 
-/// A layer: convolution, ReLU, max-pooling, normalisation, in that order.
+/// A layer: convolution, activation, max-pooling, normalisation, in that
+/// order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlockSpec {
@@ -46,6 +47,9 @@ pub struct BlockSpec {
     pub pool: usize,
     /// Normalisation of the output.
     pub norm: NormKind,
+    /// Whether its neurons have a bias, as those of the published baselines.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bias: bool,
 }
 
 fn one() -> usize {

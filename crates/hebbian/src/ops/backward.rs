@@ -6,16 +6,19 @@ use super::forward::{gather_batch, gather_tile, unfolds};
 use super::patches::scatter_add;
 use super::pool::unpool_tile;
 use super::workspace::{Tile, sized, tiles};
-use super::{Geometry, Lane, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_assign, dot, gemm};
+use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
+use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm};
 
 /// Weights one task reduces or multiplies where work is split by neuron.
 const NEURON_BLOCK: usize = 128;
 /// Columns of the patch gradient one task computes.
 const PATCH_BLOCK: usize = 288;
 
-/// What [`block_backward`] needs of the forward pass, and where it writes.
-pub struct BlockGradients<'a> {
+/// Rows whose sums are taken apart before they are added to those of all.
+const SUMMED_ROWS: usize = 512;
+
+/// What [`block_backward`] needs of the forward pass.
+pub struct BackwardInput<'a> {
     /// Input of the block: batch x height x width x channels.
     pub x: &'a [f32],
     /// Its output before normalisation: batch x pooled map x C.
@@ -26,28 +29,36 @@ pub struct BlockGradients<'a> {
     pub d_pooled: &'a [f32],
 }
 
-/// Gradients of convolution, ReLU and max-pooling of a batch.
-///
-/// Overwrites the gradients by the weights (C x D) and, where wanted, by the
-/// input (as `x`). With
-/// `scale` (the reciprocal norms of the weights), the gradient flows through
-/// the division by the norm too.
+/// Where [`block_backward`] writes.
+pub struct BackwardOutput<'a> {
+    /// Gradient by the weights, C x D.
+    pub d_weights: &'a mut [f32],
+    /// Gradient by the bias, C, where there is one.
+    pub d_bias: Option<&'a mut [f32]>,
+    /// Gradient by the input, where wanted: batch x height x width x channels.
+    pub d_x: Option<&'a mut [f32]>,
+}
+
+/// Gradients of convolution, activation and max-pooling of a batch, with the
+/// response of the forward pass. Where its scale is given (the reciprocal
+/// norms of the weights), the gradient flows through the division by the norm
+/// too.
 pub fn block_backward(
     g: &Geometry,
     batch: usize,
     weights: &[f32],
-    scale: Option<&[f32]>,
-    given: &BlockGradients<'_>,
+    response: &Response<'_>,
+    given: &BackwardInput<'_>,
     workspace: &mut Workspace,
-    (d_weights, d_x): (&mut [f32], Option<&mut [f32]>),
+    mut out: BackwardOutput<'_>,
 ) {
     if unfolds(g, batch) {
-        batch_backward(g, batch, weights, scale, given, workspace, (&mut *d_weights, d_x));
+        batch_backward(g, batch, weights, response, given, workspace, &mut out);
     } else {
-        tiled_backward(g, batch, weights, scale, given, workspace, (&mut *d_weights, d_x));
+        tiled_backward(g, batch, weights, response, given, workspace, &mut out);
     }
-    if let Some(scale) = scale {
-        let neurons = d_weights.par_chunks_exact_mut(g.patch_len());
+    if let Some(scale) = response.scale {
+        let neurons = out.d_weights.par_chunks_exact_mut(g.patch_len());
         neurons.zip(weights.par_chunks_exact(g.patch_len())).zip(scale).for_each(
             |((d_w, w), &scale)| {
                 // v = w / ||w||; dw = (dv - (dv . v) v) / ||w||.
@@ -62,41 +73,50 @@ fn tiled_backward(
     g: &Geometry,
     batch: usize,
     weights: &[f32],
-    scale: Option<&[f32]>,
-    given: &BlockGradients<'_>,
+    response: &Response<'_>,
+    given: &BackwardInput<'_>,
     workspace: &mut Workspace,
-    (d_weights, d_x): (&mut [f32], Option<&mut [f32]>),
+    out: &mut BackwardOutput<'_>,
 ) {
     let (c, d) = (g.filters, g.patch_len());
-    let d_xs = match d_x {
+    let with_bias = out.d_bias.is_some();
+    let d_xs = match out.d_x.as_deref_mut() {
         Some(d_x) => split_by_images(d_x, batch).into_iter().map(Some).collect(),
         None => Vec::from_iter((0..super::LANES).map(|_| None)),
     };
     let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(d_xs).for_each(|((lane, images), mut d_x)| {
-        lane.clear(0, 0);
+        lane.clear(if with_bias { c } else { 0 }, 0);
         if let Some(d_x) = d_x.as_deref_mut() {
             d_x.fill(0.0);
         }
         let x = &given.x[images.start * g.input_len()..images.end * g.input_len()];
         for tile in tiles(g, images.len()) {
             let rows = tile.rows;
-            unpool_lane(g, &tile, images.start, given, sized(&mut lane.responses, rows * c));
+            let d_y = sized(&mut lane.responses, rows * c);
+            unpool_lane(g, &tile, images.start, given, response.activation, d_y);
             let keep = if lane.begin_sums(c * d) { 0.0 } else { 1.0 };
-            let Lane { patches, responses, product, .. } = &mut *lane;
+            let Lane { patches, responses, product, gate_sums, .. } = &mut *lane;
             gather_tile(g, x, &tile, patches);
-            let d_y = Mat::new(responses, rows, c);
+            let d_y = &responses[..rows * c];
+            if with_bias {
+                add_column_sums(d_y, &mut gate_sums[..c]);
+            }
             let product = &mut MatMut::new(&mut product[..c * d], c, d);
+            let d_y = Mat::new(d_y, rows, c);
             gemm(product, keep, 1.0, d_y.t(), Mat::new(patches, rows, d));
             if let Some(d_x) = d_x.as_deref_mut() {
-                scale_rows(&mut responses[..rows * c], scale);
+                scale_rows(&mut responses[..rows * c], response.scale);
                 let d_patches = &mut MatMut::new(patches, rows, d);
                 gemm(d_patches, 0.0, 1.0, Mat::new(responses, rows, c), Mat::new(weights, c, d));
                 scatter_tile(g, &tile, patches, d_x);
             }
         }
     });
-    sum_lanes(&workspace.lanes, d_weights, |lane| &lane.product);
+    sum_lanes(&workspace.lanes, out.d_weights, |lane| &lane.product);
+    if let Some(d_bias) = out.d_bias.as_deref_mut() {
+        sum_lanes(&workspace.lanes, d_bias, |lane| &lane.gate_sums);
+    }
 }
 
 /// Adds the parts of the lanes that have any, in order.
@@ -129,7 +149,8 @@ fn unpool_lane(
     g: &Geometry,
     tile: &Tile,
     first: usize,
-    given: &BlockGradients<'_>,
+    given: &BackwardInput<'_>,
+    activation: Activation,
     d_y: &mut [f32],
 ) {
     let row = g.pooled_width() * g.filters;
@@ -139,7 +160,7 @@ fn unpool_lane(
         let at = (first + image) * g.output_len() + band * row;
         let winners = given.winners.map(|w| &w[at..at + row]);
         let (pooled, d_pooled) = (&given.pooled[at..at + row], &given.d_pooled[at..at + row]);
-        unpool_tile(g, pooled, winners, d_pooled, &mut d_y[start..start + len]);
+        unpool_tile(g, pooled, winners, d_pooled, activation, &mut d_y[start..start + len]);
         start += len;
     }
 }
@@ -159,25 +180,29 @@ fn batch_backward(
     g: &Geometry,
     batch: usize,
     weights: &[f32],
-    scale: Option<&[f32]>,
-    given: &BlockGradients<'_>,
+    response: &Response<'_>,
+    given: &BackwardInput<'_>,
     workspace: &mut Workspace,
-    (d_weights, d_x): (&mut [f32], Option<&mut [f32]>),
+    out: &mut BackwardOutput<'_>,
 ) {
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
     let d_y = sized(&mut workspace.projections, n * c);
     d_y.par_chunks_exact_mut(g.positions() * c).enumerate().for_each(|(image, d_y)| {
-        unpool_lane(g, &Tile::of_image(g), image, given, d_y);
+        unpool_lane(g, &Tile::of_image(g), image, given, response.activation, d_y);
     });
+    if let Some(d_bias) = out.d_bias.as_deref_mut() {
+        d_bias.fill(0.0);
+        d_y.chunks(SUMMED_ROWS * c).for_each(|d_y| add_column_sums(d_y, d_bias));
+    }
     let patches = gather_batch(g, batch, given.x, &mut workspace.patches);
-    d_weights.par_chunks_mut(NEURON_BLOCK * d).enumerate().for_each(|(block, d_weights)| {
+    out.d_weights.par_chunks_mut(NEURON_BLOCK * d).enumerate().for_each(|(block, d_weights)| {
         let neurons = d_weights.len() / d;
         let d_y = Mat::strided(&d_y[block * NEURON_BLOCK..], n, neurons, c);
         let out = &mut MatMut::new(d_weights, neurons, d);
         gemm(out, 0.0, 1.0, d_y.t(), Mat::new(patches, n, d));
     });
-    let Some(d_x) = d_x else { return };
-    scale_rows(d_y, scale);
+    let Some(d_x) = out.d_x.as_deref_mut() else { return };
+    scale_rows(d_y, response.scale);
     let blocks = MatMut::new(patches, n, d).split_cols(PATCH_BLOCK);
     blocks.into_par_iter().enumerate().for_each(|(block, mut out)| {
         let columns = out.shape().1;

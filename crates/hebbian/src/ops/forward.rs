@@ -1,30 +1,51 @@
-//! Forward pass of a block: convolution, ReLU, max-pooling.
+//! Forward pass of a block: convolution, activation, max-pooling.
 
 use rayon::prelude::*;
 
 use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Lane, Workspace, gather, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{Mat, MatMut, gemm, simd};
+use crate::linalg::{Mat, MatMut, gemm, simd, tanh};
 
 /// Patches and neurons whose products one task computes where all patches are
 /// held at once.
 const PATCH_BLOCK: usize = 192;
 const NEURON_BLOCK: usize = 128;
 
-/// Convolution, ReLU and max-pooling of a batch.
+/// What a neuron makes of its projection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(0, u)`
+    #[default]
+    Relu,
+    /// `tanh(u)`
+    Tanh,
+}
+
+/// From projections to responses: `y = f(scale u + bias)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Response<'a> {
+    /// Factor of each neuron, C: the reciprocal norms of the weights where
+    /// they are normalised.
+    pub scale: Option<&'a [f32]>,
+    /// Shift of each neuron, C.
+    pub bias: Option<&'a [f32]>,
+    /// The function.
+    pub activation: Activation,
+}
+
+/// Convolution, activation and max-pooling of a batch.
 ///
 /// # Shapes
-/// `x`: batch x height x width x channels; `weights`: C x D, scaled row by row
-/// by `scale` (C) where given; `out` and `winners`: batch x pooled height x
-/// pooled width x C. `winners` notes where each maximum was, for
-/// [`block_backward`](super::block_backward).
+/// `x`: batch x height x width x channels; `weights`: C x D; `out` and
+/// `winners`: batch x pooled height x pooled width x C. `winners` notes where
+/// each maximum was, for [`block_backward`](super::block_backward).
 #[allow(clippy::too_many_arguments)]
 pub fn block_forward(
     g: &Geometry,
     batch: usize,
     x: &[f32],
     weights: &[f32],
-    scale: Option<&[f32]>,
+    response: &Response<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
     winners: Option<&mut [u8]>,
@@ -33,7 +54,7 @@ pub fn block_forward(
         let Workspace { patches, projections, .. } = workspace;
         let patches = gather_batch(g, batch, x, patches);
         let projections = project_batch(patches, weights, g.patch_len(), projections);
-        finish_batch(g, batch, projections, scale, out, winners);
+        finish_batch(g, batch, projections, response, out, winners);
         return;
     }
     let outs = split_by_images(out, batch);
@@ -43,7 +64,7 @@ pub fn block_forward(
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         for tile in tiles(g, images.len()) {
             project_tile(g, x, &tile, weights, lane);
-            finish_tile(g, &tile, &mut lane.responses, scale, out, winners.as_deref_mut());
+            finish_tile(g, &tile, &mut lane.responses, response, out, winners.as_deref_mut());
         }
     });
 }
@@ -92,13 +113,13 @@ pub(crate) fn gather_tile<'a>(
     patches
 }
 
-/// ReLU and pooling of a tile's projections (rows x C, overwritten) into the
+/// Activation and pooling of a tile's projections (rows x C, overwritten) into the
 /// lane's part of the output.
 pub(crate) fn finish_tile(
     g: &Geometry,
     tile: &Tile,
     projections: &mut [f32],
-    scale: Option<&[f32]>,
+    response: &Response<'_>,
     out: &mut [f32],
     mut winners: Option<&mut [u8]>,
 ) {
@@ -110,7 +131,7 @@ pub(crate) fn finish_tile(
             for &(image, band) in &tile.bands {
                 let len = g.band_rows(band).len() * g.out_width() * g.filters;
                 let y = &mut projections[start..start + len];
-                activate(y, scale);
+                activate(y, response);
                 let at = image * g.output_len() + band * row;
                 let winners = winners.as_deref_mut().map(|w| &mut w[at..at + row]);
                 pool_tile(g, y, &mut out[at..at + row], winners);
@@ -120,14 +141,32 @@ pub(crate) fn finish_tile(
     );
 }
 
-/// `y = max(0, u)`, or `max(0, u / ||w||)` where the scales are given.
+/// Projections become responses.
 #[inline(always)]
-fn activate(y: &mut [f32], scale: Option<&[f32]>) {
-    match scale {
-        None => y.iter_mut().for_each(|y| *y = y.max(0.0)),
-        Some(scale) => {
+fn activate(y: &mut [f32], response: &Response<'_>) {
+    match response.activation {
+        Activation::Relu => respond(y, response, |u| u.max(0.0)),
+        Activation::Tanh => respond(y, response, tanh),
+    }
+}
+
+#[inline(always)]
+fn respond(y: &mut [f32], response: &Response<'_>, f: impl Fn(f32) -> f32) {
+    match (response.scale, response.bias) {
+        (None, None) => y.iter_mut().for_each(|y| *y = f(*y)),
+        (Some(scale), None) => {
             for row in y.chunks_exact_mut(scale.len()) {
-                row.iter_mut().zip(scale).for_each(|(y, s)| *y = (*y * s).max(0.0));
+                row.iter_mut().zip(scale).for_each(|(y, s)| *y = f(*y * s));
+            }
+        }
+        (None, Some(bias)) => {
+            for row in y.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y = f(*y + b));
+            }
+        }
+        (Some(scale), Some(bias)) => {
+            for row in y.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(scale).zip(bias).for_each(|((y, s), b)| *y = f(*y * s + b));
             }
         }
     }
@@ -171,12 +210,12 @@ pub(crate) fn project_batch<'a>(
     projections
 }
 
-/// ReLU and pooling of a batch's projections (N x C, overwritten).
+/// Activation and pooling of a batch's projections (N x C, overwritten).
 pub(crate) fn finish_batch(
     g: &Geometry,
     batch: usize,
     projections: &mut [f32],
-    scale: Option<&[f32]>,
+    response: &Response<'_>,
     out: &mut [f32],
     winners: Option<&mut [u8]>,
 ) {
@@ -188,6 +227,6 @@ pub(crate) fn finish_batch(
         let images = out.len() / g.output_len();
         let bands = (0..images).flat_map(|image| (0..g.bands()).map(move |band| (image, band)));
         let tile = Tile { bands: bands.collect(), rows: images * g.positions() };
-        finish_tile(g, &tile, projections, scale, out, winners);
+        finish_tile(g, &tile, projections, response, out, winners);
     });
 }

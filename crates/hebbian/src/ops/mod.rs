@@ -15,8 +15,8 @@ mod pool;
 mod workspace;
 
 pub(crate) use backward::sum_lanes;
-pub use backward::{BlockGradients, block_backward};
-pub use forward::block_forward;
+pub use backward::{BackwardInput, BackwardOutput, block_backward};
+pub use forward::{Activation, Response, block_forward};
 pub(crate) use forward::{
     finish_batch, finish_tile, gather_batch, project_batch, project_tile, unfolds,
 };

@@ -1,6 +1,6 @@
 //! Max-pooling of a tile, and the way back of its gradient.
 
-use super::Geometry;
+use super::{Activation, Geometry};
 
 /// Pools one band of rectified responses (band rows x output width x C) into
 /// one row of the pooled map (pooled width x C), noting in `winners`, where
@@ -42,8 +42,8 @@ pub(crate) fn pool_tile(g: &Geometry, y: &[f32], out: &mut [f32], winners: Optio
     }
 }
 
-/// The gradient before ReLU and pooling of one band: zero but where the
-/// position held its window's maximum and that was above zero.
+/// The gradient before activation and pooling of one band: zero but where the
+/// position held its window's maximum.
 ///
 /// `pooled` and `d_pooled` are the band's row of the pooled map and of its
 /// gradient; `d_y` (band rows x output width x C) is overwritten.
@@ -52,20 +52,28 @@ pub(crate) fn unpool_tile(
     pooled: &[f32],
     winners: Option<&[u8]>,
     d_pooled: &[f32],
+    activation: Activation,
     d_y: &mut [f32],
 ) {
     let (c, p, line) = (g.filters, g.pool, g.out_width() * g.filters);
     let Some(winners) = winners else {
         for ((d_y, &d), &y) in d_y.iter_mut().zip(d_pooled).zip(pooled) {
-            *d_y = if y > 0.0 { d } else { 0.0 };
+            *d_y = slope(activation, y) * d;
         }
         return;
     };
     d_y.fill(0.0);
     for (cell, ((&y, &winner), &d)) in pooled.iter().zip(winners).zip(d_pooled).enumerate() {
-        if y > 0.0 {
-            let (dy, dx) = (winner as usize / p, winner as usize % p);
-            d_y[dy * line + (cell / c * p + dx) * c + cell % c] = d;
-        }
+        let (dy, dx) = (winner as usize / p, winner as usize % p);
+        d_y[dy * line + (cell / c * p + dx) * c + cell % c] = slope(activation, y) * d;
+    }
+}
+
+/// Derivative of the activation where it gave `y`.
+#[inline(always)]
+fn slope(activation: Activation, y: f32) -> f32 {
+    match activation {
+        Activation::Relu => f32::from(u8::from(y > 0.0)),
+        Activation::Tanh => 1.0 - y * y,
     }
 }

@@ -20,13 +20,14 @@ use num_traits::{Float, NumAssign};
 
 use crate::error::{Error, Result};
 use crate::linalg::simd;
+use crate::ops::Activation;
 
 /// A floating-point type the oracle can run in: `f64` to check, `f32` to be
 /// compared with in benchmarks.
 pub trait Real: Float + NumAssign + fmt::Debug + Send + Sync {}
 impl<T: Float + NumAssign + fmt::Debug + Send + Sync> Real for T {}
 
-/// What the forward pass computes from a patch before the ReLU.
+/// What the forward pass computes from a patch before the activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Projection {
     /// `w . x`
@@ -114,6 +115,11 @@ pub trait Rule: fmt::Debug + Send + Sync {
 
     /// Projection of its forward pass.
     fn projection(&self) -> Projection;
+
+    /// Activation of its forward pass.
+    fn activation(&self) -> Activation {
+        Activation::Relu
+    }
 
     /// What it subtracts.
     fn reconstruction(&self) -> Reconstruction;

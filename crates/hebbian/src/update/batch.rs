@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Order;
 use super::target::{PARTS, Part, Target};
-use crate::linalg::{Mat, MatMut, add_assign, gemm, simd};
+use crate::linalg::{Mat, MatMut, add_column_sums, gemm, simd};
 use crate::ops::sized;
 use crate::rules::Reconstruction;
 
@@ -113,13 +113,6 @@ pub(super) fn from_batch(
             deflate(target, block, (patches, gates), d, denominators, scratch);
         }
     }
-}
-
-/// Adds the sum of each column of the gates (rows x C) to `sums`.
-pub(super) fn add_column_sums(gates: &[f32], sums: &mut [f32]) {
-    let mut own = vec![0.0; sums.len()];
-    gates.chunks_exact(own.len()).for_each(|row| add_assign(&mut own, row));
-    add_assign(sums, &own);
 }
 
 /// `tril(A^T A)` of gates N x C, zeros above the diagonal: C x C.

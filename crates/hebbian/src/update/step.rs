@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::batch::{self, Block, Subtract, add_column_sums, clear_above};
+use super::batch::{self, Block, Subtract, clear_above};
 use super::target::Target;
 use super::{UpdateSums, choose_order, row_norms};
-use crate::linalg::{Mat, MatMut, add_assign, dot_inlined, gemm, simd};
+use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot_inlined, gemm, simd};
 use crate::ops::{
-    Geometry, Lane, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges, project_batch,
-    project_tile, sized, split_by_images, sum_lanes, tiles, unfolds,
+    Geometry, Lane, Response, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges,
+    project_batch, project_tile, sized, split_by_images, sum_lanes, tiles, unfolds,
 };
 use crate::rules::{Projection, Projections, Reconstruction, Rule};
 
@@ -65,7 +65,8 @@ fn step(
         Projection::Plain => None,
         Projection::Normalised => Some(reciprocals(&norms)),
     };
-    let gating = Gating { rule, norms: &norms, scale: scale.as_deref() };
+    let response = Response { scale: scale.as_deref(), bias: None, activation: rule.activation() };
+    let gating = Gating { rule, norms: &norms, response };
     if unfolds(g, batch) {
         unfolded(&gating, g, batch, x, target, workspace, out);
     } else {
@@ -83,8 +84,8 @@ struct Gating<'a> {
     rule: &'a dyn Rule,
     /// Norms of the weights, C.
     norms: &'a [f32],
-    /// Scales of the forward projection, C.
-    scale: Option<&'a [f32]>,
+    /// The forward pass.
+    response: Response<'a>,
 }
 
 impl Gating<'_> {
@@ -162,7 +163,7 @@ fn tiled(
             } else {
                 add_column_sums(gates, &mut gate_sums[..c]);
             }
-            finish_tile(g, &tile, responses, gating.scale, out, None);
+            finish_tile(g, &tile, responses, &gating.response, out, None);
         }
     });
     let Workspace { lanes, scratch, .. } = workspace;
@@ -219,7 +220,7 @@ fn unfolded(
         .collect();
     let mut denominators = vec![0.0; c];
     parts.iter().for_each(|part| add_assign(&mut denominators, part));
-    finish_batch(g, batch, u, gating.scale, out, None);
+    finish_batch(g, batch, u, &gating.response, out, None);
     let reconstruction = gating.rule.reconstruction();
     let order = (reconstruction, choose_order(reconstruction, n, c, d));
     batch::from_batch(target, order, (patches, gates), d, denominators, scratch);

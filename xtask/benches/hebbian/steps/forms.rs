@@ -59,7 +59,8 @@ fn update(
         UpdateSums { numerators, denominators: vec![1.0; g.filters] }
     };
     let scale = block.scale(rule.projection());
-    block_forward(&g, batch, x, weights, scale.as_deref(), workspace, &mut out, None);
+    let response = block.response(scale.as_deref(), rule.activation());
+    block_forward(&g, batch, x, weights, &response, workspace, &mut out, None);
     (sums, out)
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use hebbian::engine::Trainer;
 use hebbian::network::{Head, Network, NetworkSpec, Tensors};
+use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 
 use crate::NETWORK;
@@ -32,7 +33,8 @@ impl Subject {
     pub(crate) fn new(input: &Input, batch: usize) -> Result<Self> {
         let (x, labels) = input.batch(batch)?;
         ensure!(labels.len() == batch, "only {} of {batch} images can be read", labels.len());
-        let mut network = Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, 0)?;
+        let mut network =
+            Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, Activation::Relu, 0)?;
         let head = Head::new(network.feature_len(network.depth()), CLASSES, 0);
         Trainer::default().gradients(&mut network, &head, &x, &labels, &[], false);
         Ok(Self { network, head, x, labels })
@@ -75,7 +77,8 @@ impl Subject {
     /// Reads such a file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut tensors = Tensors::from_bytes(path, &fs_err::read(path)?)?;
-        let mut network = Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, 0)?;
+        let mut network =
+            Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, Activation::Relu, 0)?;
         for (index, block) in network.blocks.iter_mut().enumerate() {
             let (g, layer) = (block.geometry, index + 1);
             let shape = [g.filters, g.kernel, g.kernel, g.channels];
