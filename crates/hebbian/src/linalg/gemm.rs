@@ -101,7 +101,7 @@ pub struct MatMut<'a> {
 }
 
 // SAFETY: a `MatMut` is an exclusive borrow of numbers, which are `Send`;
-// the parts made by `split_cols` share no number.
+// the parts made by `split_cols` and `split_rows` share no number.
 unsafe impl Send for MatMut<'_> {}
 
 impl<'a> MatMut<'a> {
@@ -134,6 +134,23 @@ impl<'a> MatMut<'a> {
                 let data = unsafe { self.data.add(start) };
                 let cols = width.min(self.cols - start);
                 MatMut { data, rows: self.rows, cols, stride: self.stride, life: PhantomData }
+            })
+            .collect()
+    }
+
+    /// Cuts the matrix into views of `height` rows each (the last may be
+    /// lower), to be written by different threads.
+    pub fn split_rows(self, height: usize) -> Vec<MatMut<'a>> {
+        assert!(height > 0, "a block of rows has at least one");
+        let parts = self.rows.div_ceil(height);
+        (0..parts)
+            .map(|part| {
+                let start = part * height;
+                // SAFETY: `start < rows`, so the pointer stays in the matrix;
+                // the parts' row ranges do not overlap.
+                let data = unsafe { self.data.add(start * self.stride) };
+                let rows = height.min(self.rows - start);
+                MatMut { data, rows, cols: self.cols, stride: self.stride, life: PhantomData }
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Lane, Workspace, gather, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{Mat, MatMut, gemm, simd, tanh};
+use crate::linalg::{Mat, MatMut, gemm, simd, sum_of_squares, tanh};
 
 /// Patches and neurons whose products one task computes where all patches are
 /// held at once.
@@ -53,7 +53,7 @@ pub fn block_forward(
     if unfolds(g, batch) {
         let Workspace { patches, projections, .. } = workspace;
         let patches = gather_batch(g, batch, x, patches);
-        let projections = project_batch(patches, weights, g.patch_len(), projections);
+        let projections = project_batch(patches, weights, &mut [], g.patch_len(), projections);
         finish_batch(g, batch, projections, response, out, winners);
         return;
     }
@@ -186,26 +186,35 @@ pub(crate) fn gather_batch<'a>(
     patches
 }
 
-/// `U = X W^T` of all patches of a batch: N x C.
+/// `U = X W^T` of all patches of a batch: N x C; and the norms of the weights
+/// (C, or none wanted), taken while they are in cache.
 pub(crate) fn project_batch<'a>(
     patches: &[f32],
     weights: &[f32],
+    norms: &mut [f32],
     d: usize,
     buffer: &'a mut Vec<f32>,
 ) -> &'a mut [f32] {
     let (n, c) = (patches.len() / d, weights.len() / d);
     let projections = sized(buffer, n * c);
-    let blocks =
-        projections.par_chunks_mut(PATCH_BLOCK * c).zip(patches.par_chunks(PATCH_BLOCK * d));
-    blocks.for_each(|(out, patches)| {
-        let rows = patches.len() / d;
-        let patches = Mat::new(patches, rows, d);
-        let blocks = MatMut::new(out, rows, c).split_cols(NEURON_BLOCK);
-        let weights = weights.par_chunks(NEURON_BLOCK * d);
-        blocks.into_par_iter().zip(weights).for_each(|(mut out, weights)| {
-            let neurons = Mat::new(weights, out.shape().1, d);
-            gemm(&mut out, 0.0, 1.0, patches, neurons.t());
-        });
+    let mut norms = Some(norms);
+    let starts = (0..n).step_by(PATCH_BLOCK);
+    let blocks = projections.chunks_mut(PATCH_BLOCK * c).zip(starts).map(|(out, start)| {
+        let rows = out.len() / c;
+        let patches = Mat::new(&patches[start * d..(start + rows) * d], rows, d);
+        let norms = norms.take().unwrap_or_default().chunks_mut(NEURON_BLOCK).map(Some);
+        let norms = norms.chain(std::iter::repeat_with(|| None));
+        let blocks = MatMut::new(out, rows, c).split_cols(NEURON_BLOCK).into_iter();
+        blocks.zip(weights.chunks(NEURON_BLOCK * d)).zip(norms).map(move |b| (patches, b)).collect()
+    });
+    let blocks: Vec<Vec<_>> = blocks.collect();
+    blocks.into_par_iter().flatten().for_each(|(patches, ((mut out, weights), norms))| {
+        if let Some(norms) = norms {
+            let rows = norms.iter_mut().zip(weights.chunks_exact(d));
+            rows.for_each(|(norm, w)| *norm = sum_of_squares(w).sqrt());
+        }
+        let neurons = Mat::new(weights, out.shape().1, d);
+        gemm(&mut out, 0.0, 1.0, patches, neurons.t());
     });
     projections
 }

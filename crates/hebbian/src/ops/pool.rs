@@ -6,6 +6,7 @@ use super::{Activation, Geometry};
 /// one row of the pooled map (pooled width x C), noting in `winners`, where
 /// wanted, which position of the window held each maximum (the first one, in
 /// row order).
+#[inline(always)]
 pub(crate) fn pool_tile(g: &Geometry, y: &[f32], out: &mut [f32], winners: Option<&mut [u8]>) {
     let (c, p, line) = (g.filters, g.pool, g.out_width() * g.filters);
     if p == 1 {
@@ -47,6 +48,7 @@ pub(crate) fn pool_tile(g: &Geometry, y: &[f32], out: &mut [f32], winners: Optio
 ///
 /// `pooled` and `d_pooled` are the band's row of the pooled map and of its
 /// gradient; `d_y` (band rows x output width x C) is overwritten.
+#[inline(always)]
 pub(crate) fn unpool_tile(
     g: &Geometry,
     pooled: &[f32],

@@ -51,7 +51,8 @@ pub struct Projections<'a> {
     pub u: &'a [f32],
     /// `||x_n||`, one a row; empty unless [`Rule::needs_patch_norms`].
     pub patch_norm: &'a [f32],
-    /// `||w_i||`, one a neuron.
+    /// `||w_i||`, one a neuron; empty unless the projection is normalised or
+    /// the patch norms are read.
     pub weight_norm: &'a [f32],
 }
 

@@ -1,18 +1,20 @@
 //! The products of an update, in blocks that stay in cache: some columns of
 //! the patches by some neurons at a time.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::Order;
-use super::target::{PARTS, Part, Target};
-use crate::linalg::{Mat, MatMut, add_column_sums, gemm, simd};
+use super::target::{Block, Cut, PARTS, Parts, Target};
+use crate::linalg::{Mat, MatMut, add_column_sums, gemm};
 use crate::ops::sized;
 use crate::rules::Reconstruction;
 
 /// Neurons of a block.
 const NEURONS: usize = 128;
+
+/// Rows of a Gram matrix multiplied at a time: the more, the more is computed
+/// above its diagonal.
+const GRAM_ROWS: usize = 48;
 
 /// Rows whose sums are taken apart before they are added to those of all
 /// rows: long sums in single precision lose less so.
@@ -26,21 +28,15 @@ pub(super) enum Subtract<'a> {
     Prefix(&'a [f32]),
 }
 
-/// A block of an update: neurons and patch columns.
-pub(super) struct Block {
-    /// Neurons, rows of the weights.
-    pub(super) neurons: Range<usize>,
-    /// Columns of the patches and weights.
-    pub(super) columns: Range<usize>,
-}
-
 /// Buffers of the parts of an update.
 pub(crate) type Scratch = [Vec<f32>; PARTS];
 
 /// Delivers `A^T X - Rec` to `target`. `product` writes `A^T X` of a block.
 ///
-/// Blocks go from the last neuron to the first, since a prefix reconstruction
-/// reads the weights of the neurons before.
+/// Where a neuron's own weight is all it subtracts, threads share out the
+/// neurons. Else they share out the columns, and blocks go from the last
+/// neuron to the first, since a prefix reconstruction reads the weights of
+/// the neurons before.
 pub(super) fn deliver(
     target: Target<'_>,
     d: usize,
@@ -50,37 +46,34 @@ pub(super) fn deliver(
     product: impl Fn(&Block, &mut [f32]) + Sync,
 ) {
     let c = denominators.len();
-    let (steps, parts) = target.parts(d, denominators).split();
+    let cut = match subtract {
+        Subtract::Own(_) => Cut::Neurons,
+        Subtract::Prefix(_) => Cut::Columns,
+    };
+    let Parts { steps, columns: width, parts } = target.parts(cut, d, denominators);
     parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
-        let width = part.columns();
-        let columns = part.start..part.start + width;
-        for start in (0..c).step_by(NEURONS).rev() {
-            let neurons = start..c.min(start + NEURONS);
-            let rows = neurons.len();
-            let out = sized(scratch, rows * width);
-            product(&Block { neurons: neurons.clone(), columns: columns.clone() }, out);
-            match subtract {
-                Subtract::Own(sums) => subtract_own(&part, neurons, sums, out),
-                Subtract::Prefix(gram) => {
-                    let gram = Mat::strided(&gram[start * c..], rows, neurons.end, c);
-                    let out = &mut MatMut::new(out, rows, width);
-                    gemm(out, 1.0, -1.0, gram, part.weights(0, neurons.end));
+        let Block { neurons, columns } = part.block.clone();
+        for start in neurons.clone().step_by(NEURONS).rev() {
+            let neurons = start..neurons.end.min(start + NEURONS);
+            for column in columns.clone().step_by(width) {
+                let columns = column..columns.end.min(column + width);
+                let block = Block { neurons: neurons.clone(), columns };
+                let out = sized(scratch, neurons.len() * block.columns.len());
+                product(&block, out);
+                match subtract {
+                    Subtract::Own(sums) => part.deliver(&block, out, Some(sums), &steps),
+                    Subtract::Prefix(gram) => {
+                        let (rows, upto) =
+                            (neurons.len(), Block { neurons: 0..neurons.end, ..block.clone() });
+                        let gram = Mat::strided(&gram[start * c..], rows, neurons.end, c);
+                        let difference = &mut MatMut::new(out, rows, block.columns.len());
+                        gemm(difference, 1.0, -1.0, gram, part.weights(&upto));
+                        part.deliver(&block, out, None, &steps);
+                    }
                 }
             }
-            part.deliver(start, out, &steps);
         }
     });
-}
-
-fn subtract_own(part: &Part<'_>, neurons: Range<usize>, sums: &[f32], out: &mut [f32]) {
-    let weights = part.weights(neurons.start, neurons.len());
-    for (index, out) in out.chunks_exact_mut(part.columns()).enumerate() {
-        let (w, sum) = (weights.row(index), sums[neurons.start + index]);
-        simd(
-            #[inline(always)]
-            || out.iter_mut().zip(w).for_each(|(out, w)| *out -= sum * w),
-        );
-    }
 }
 
 /// Delivers the update from all patches (N x D) and gates (N x C) of a batch.
@@ -112,6 +105,19 @@ pub(super) fn from_batch(
         (Reconstruction::Prefix, Order::Deflation { block }) => {
             deflate(target, block, (patches, gates), d, denominators, scratch);
         }
+    }
+}
+
+/// Adds to the lower triangle of `gram` (C x C), and to some numbers above
+/// it, those of `A^T A` of gates rows x C.
+pub(super) fn add_lower_gram(gates: &[f32], c: usize, gram: &mut [f32]) {
+    let rows = gates.len() / c;
+    for (block, gram) in gram.chunks_mut(GRAM_ROWS * c).enumerate() {
+        let (start, neurons) = (block * GRAM_ROWS, gram.len() / c);
+        let own = Mat::strided(&gates[start..], rows, neurons, c);
+        let upto = Mat::strided(gates, rows, start + neurons, c);
+        let out = &mut MatMut::strided(gram, neurons, start + neurons, c);
+        gemm(out, 1.0, 1.0, own.t(), upto);
     }
 }
 
@@ -166,12 +172,13 @@ fn deflate(
             stack
         })
         .collect();
-    let (steps, parts) = target.parts(d, denominators).split();
+    let Parts { steps, parts, .. } = target.parts(Cut::Columns, d, denominators);
     parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
-        let width = part.columns();
+        let columns = part.block.columns.clone();
+        let width = columns.len();
         let stack = sized(scratch, (block + n) * width);
         for (row, residual) in stack[block * width..].chunks_exact_mut(width).enumerate() {
-            residual.copy_from_slice(&patches[row * d + part.start..][..width]);
+            residual.copy_from_slice(&patches[row * d..][columns.clone()]);
         }
         for (&start, explained) in blocks.iter().zip(&explained) {
             let rows = block.min(c - start);
@@ -182,8 +189,9 @@ fn deflate(
             gemm(out, 0.0, 1.0, gates.t(), Mat::new(residual, n, width));
             let stack_mat = &mut MatMut::new(stack, rows + n, width);
             let explained = Mat::new(explained, rows + n, rows);
-            gemm(stack_mat, 1.0, -1.0, explained, part.weights(start, rows));
-            part.deliver(start, &stack[..rows * width], &steps);
+            let own = Block { neurons: start..start + rows, columns: columns.clone() };
+            gemm(stack_mat, 1.0, -1.0, explained, part.weights(&own));
+            part.deliver(&own, &stack[..rows * width], None, &steps);
         }
     });
 }

@@ -29,7 +29,7 @@ pub fn naive_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32])
 pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32]) -> UpdateSums {
     let c = weights.len() / d;
     let mut projections = Vec::new();
-    let u = project_batch(patches, weights, d, &mut projections);
+    let u = project_batch(patches, weights, &mut [], d, &mut projections);
     let norms = row_norms(weights, d);
     let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
     let mut gates = vec![0.0; u.len()];

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::batch::{self, Block, Subtract, clear_above};
-use super::target::Target;
+use super::batch::{self, Subtract, add_lower_gram, clear_above};
+use super::target::{Block, Target};
 use super::{UpdateSums, choose_order, row_norms};
 use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot_inlined, gemm, simd};
 use crate::ops::{
@@ -60,18 +60,16 @@ fn step(
     workspace: &mut Workspace,
     out: &mut [f32],
 ) {
-    let norms = row_norms(target.weights(), g.patch_len());
-    let scale: Option<Vec<f32>> = match rule.projection() {
-        Projection::Plain => None,
-        Projection::Normalised => Some(reciprocals(&norms)),
-    };
-    let response = Response { scale: scale.as_deref(), bias: None, activation: rule.activation() };
-    let gating = Gating { rule, norms: &norms, response };
     if unfolds(g, batch) {
-        unfolded(&gating, g, batch, x, target, workspace, out);
+        unfolded(rule, g, batch, x, target, workspace, out);
     } else {
-        tiled(&gating, g, batch, x, target, workspace, out);
+        tiled(rule, g, batch, x, target, workspace, out);
     }
+}
+
+/// Whether a step reads the norms of the weights.
+fn needs_norms(rule: &dyn Rule) -> bool {
+    rule.projection() == Projection::Normalised || rule.needs_patch_norms()
 }
 
 /// `1 / norm`, or 1 where the norm is zero.
@@ -82,13 +80,22 @@ pub(crate) fn reciprocals(norms: &[f32]) -> Vec<f32> {
 /// A rule at work with the weights of a step.
 struct Gating<'a> {
     rule: &'a dyn Rule,
-    /// Norms of the weights, C.
+    /// Norms of the weights, C, or none where the rule reads none.
     norms: &'a [f32],
     /// The forward pass.
     response: Response<'a>,
 }
 
-impl Gating<'_> {
+impl<'a> Gating<'a> {
+    /// With the norms of the weights, and room for the scales made of them.
+    fn new(rule: &'a dyn Rule, norms: &'a [f32], scale: &'a mut Option<Vec<f32>>) -> Self {
+        if rule.projection() == Projection::Normalised {
+            *scale = Some(reciprocals(norms));
+        }
+        let (scale, activation) = (scale.as_deref(), rule.activation());
+        Self { rule, norms, response: Response { scale, bias: None, activation } }
+    }
+
     /// Gates of projections `u` (rows x C) of `patches` (rows x D), adding to
     /// the denominators (C).
     fn gate(
@@ -99,7 +106,8 @@ impl Gating<'_> {
         gates: &mut [f32],
         denominators: &mut [f32],
     ) {
-        let (c, rows) = (self.norms.len(), u.len() / self.norms.len());
+        let c = denominators.len();
+        let rows = u.len() / c;
         let with_norms = self.rule.needs_patch_norms();
         let patch_norm = sized(patch_norms, if with_norms { rows } else { 0 });
         if with_norms {
@@ -115,13 +123,13 @@ impl Gating<'_> {
         let projections = Projections { u, patch_norm, weight_norm: self.norms };
         let mut own = vec![0.0; c];
         self.rule.gate_vectorised(&projections, gates, &mut own);
-        add_assign(&mut denominators[..c], &own);
+        add_assign(denominators, &own);
     }
 }
 
 /// Tile by tile, the lanes' sums added up at the end.
 fn tiled(
-    gating: &Gating<'_>,
+    rule: &dyn Rule,
     g: &Geometry,
     batch: usize,
     x: &[f32],
@@ -130,8 +138,11 @@ fn tiled(
     out: &mut [f32],
 ) {
     let (c, d) = (g.filters, g.patch_len());
-    let prefix = gating.rule.reconstruction() == Reconstruction::Prefix;
+    let prefix = rule.reconstruction() == Reconstruction::Prefix;
     let weights = target.weights();
+    let norms = if needs_norms(rule) { row_norms(weights, d) } else { Vec::new() };
+    let mut scale = None;
+    let gating = Gating::new(rule, &norms, &mut scale);
     let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
@@ -153,13 +164,13 @@ fn tiled(
             } = &mut *lane;
             let (u, x) = (&responses[..rows * c], &patches[..rows * d]);
             let gates = sized(gates, rows * c);
-            gating.gate(u, x, norms, gates, denominators);
+            gating.gate(u, x, norms, gates, &mut denominators[..c]);
             let a = Mat::new(gates, rows, c);
             let keep = if first { 0.0 } else { 1.0 };
             let product = &mut MatMut::new(&mut product[..c * d], c, d);
             gemm(product, keep, 1.0, a.t(), Mat::new(x, rows, d));
             if prefix {
-                gemm(&mut MatMut::new(&mut gram[..c * c], c, c), 1.0, 1.0, a.t(), a);
+                add_lower_gram(gates, c, &mut gram[..c * c]);
             } else {
                 add_column_sums(gates, &mut gate_sums[..c]);
             }
@@ -195,7 +206,7 @@ fn tiled(
 
 /// All patches at once, the work split by neuron or patch column.
 fn unfolded(
-    gating: &Gating<'_>,
+    rule: &dyn Rule,
     g: &Geometry,
     batch: usize,
     x: &[f32],
@@ -206,7 +217,10 @@ fn unfolded(
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
     let Workspace { patches, projections, gates, scratch, .. } = workspace;
     let patches = &*gather_batch(g, batch, x, patches);
-    let u = project_batch(patches, target.weights(), d, projections);
+    let mut norms = vec![0.0; if needs_norms(rule) { c } else { 0 }];
+    let u = project_batch(patches, target.weights(), &mut norms, d, projections);
+    let mut scale = None;
+    let gating = Gating::new(rule, &norms, &mut scale);
     let gates = sized(gates, n * c);
     let parts: Vec<Vec<f32>> = u
         .par_chunks(ROWS * c)
@@ -221,7 +235,7 @@ fn unfolded(
     let mut denominators = vec![0.0; c];
     parts.iter().for_each(|part| add_assign(&mut denominators, part));
     finish_batch(g, batch, u, &gating.response, out, None);
-    let reconstruction = gating.rule.reconstruction();
+    let reconstruction = rule.reconstruction();
     let order = (reconstruction, choose_order(reconstruction, n, c, d));
     batch::from_batch(target, order, (patches, gates), d, denominators, scratch);
 }

@@ -1,9 +1,11 @@
 //! Where a layer's update goes, and in which parts it is computed.
 
+use std::ops::Range;
+
 use super::{UpdateSums, nonzero};
 use crate::linalg::{Mat, MatMut, simd};
 
-/// Parts the columns of a weight matrix are cut into at most; fixed, so that
+/// Parts an update is cut into at most; fixed, so that
 /// results do not depend on the number of threads.
 pub(super) const PARTS: usize = 8;
 
@@ -35,89 +37,133 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Cuts the update (C x D) into parts of some columns each. The
-    /// denominators are those of the whole batch.
-    pub(super) fn parts(self, d: usize, mut denominators: Vec<f32>) -> Parts<'a> {
+    /// Cuts the update (C x D) into at most [`PARTS`] parts. The denominators
+    /// are those of the whole batch.
+    pub(super) fn parts(self, cut: Cut, d: usize, mut denominators: Vec<f32>) -> Parts<'a> {
         let c = denominators.len();
-        let width = d.div_ceil(PARTS).next_multiple_of(16).max(64);
-        match self {
+        let columns = d.div_ceil(PARTS).next_multiple_of(16).max(64);
+        let split = |out: MatMut<'a>| match cut {
+            Cut::Neurons => out.split_rows(c.div_ceil(PARTS)),
+            Cut::Columns => out.split_cols(columns),
+        };
+        let (steps, weights, views) = match self {
             Self::Sums { weights, sums } => {
                 sums.denominators = denominators;
-                let weights = Mat::new(weights, c, d);
-                let out = MatMut::new(&mut sums.numerators, c, d);
-                Parts { width, steps: Vec::new(), weights: Some(weights), out }
+                let views = split(MatMut::new(&mut sums.numerators, c, d));
+                (Vec::new(), Some(Mat::new(weights, c, d)), views)
             }
             Self::Apply { weights, lr } => {
                 denominators.iter_mut().for_each(|d| *d = lr / nonzero(*d));
-                let out = MatMut::new(weights, c, d);
-                Parts { width, steps: denominators, weights: None, out }
+                (denominators, None, split(MatMut::new(weights, c, d)))
             }
-        }
+        };
+        let (mut neuron, mut column) = (0, 0);
+        let parts = views.into_iter().map(|out| {
+            let (neurons, columns) = out.shape();
+            let block =
+                Block { neurons: neuron..neuron + neurons, columns: column..column + columns };
+            match cut {
+                Cut::Neurons => neuron += neurons,
+                Cut::Columns => column += columns,
+            }
+            let weights = weights.map(|w| w.rows(block.neurons.start, neurons));
+            let weights = weights.map(|w| w.cols(block.columns.start, columns));
+            Part { block, weights, out }
+        });
+        Parts { steps, columns, parts: parts.collect() }
     }
 }
 
-/// An update about to be cut into [`Part`]s.
-pub(super) struct Parts<'a> {
-    /// Columns of each part; the last may be narrower.
-    pub(super) width: usize,
-    /// Step of each neuron, where the update is applied.
-    pub(super) steps: Vec<f32>,
-    weights: Option<Mat<'a>>,
-    out: MatMut<'a>,
+/// How an update is cut into parts for different threads.
+#[derive(Clone, Copy)]
+pub(super) enum Cut {
+    /// By neuron: memory is gone through in its order.
+    Neurons,
+    /// By column: a part sees all neurons.
+    Columns,
 }
 
-/// Some columns of an update.
+/// Some neurons and patch columns of an update.
+#[derive(Clone)]
+pub(super) struct Block {
+    /// Neurons, rows of the weights.
+    pub(super) neurons: Range<usize>,
+    /// Columns of the patches and weights.
+    pub(super) columns: Range<usize>,
+}
+
+impl Block {
+    /// View of a block that lies in this one, of which `own` is the whole.
+    fn view<'a>(&self, own: Mat<'a>, block: &Block) -> Mat<'a> {
+        let rows = own.rows(block.neurons.start - self.neurons.start, block.neurons.len());
+        rows.cols(block.columns.start - self.columns.start, block.columns.len())
+    }
+}
+
+/// An update cut into parts.
+pub(super) struct Parts<'a> {
+    /// Step of each neuron, where the update is applied.
+    pub(super) steps: Vec<f32>,
+    /// Columns best taken at a time.
+    pub(super) columns: usize,
+    /// The parts.
+    pub(super) parts: Vec<Part<'a>>,
+}
+
+/// A part of an update.
 pub(super) struct Part<'a> {
-    /// First column.
-    pub(super) start: usize,
+    /// What it is a part of.
+    pub(super) block: Block,
     /// Where the numerators are kept apart from the weights.
     weights: Option<Mat<'a>>,
     out: MatMut<'a>,
 }
 
-impl<'a> Parts<'a> {
-    /// The steps, and the parts one by one.
-    pub(super) fn split(self) -> (Vec<f32>, Vec<Part<'a>>) {
-        let width = self.width;
-        let weights = self.weights;
-        let parts = self.out.split_cols(width).into_iter().enumerate();
-        let parts = parts.map(|(index, out)| {
-            let (start, columns) = (index * width, out.shape().1);
-            Part { start, weights: weights.map(|w| w.cols(start, columns)), out }
-        });
-        (self.steps, parts.collect())
-    }
-}
-
 impl Part<'_> {
-    /// Columns of the part.
-    pub(super) fn columns(&self) -> usize {
-        self.out.shape().1
+    /// Weights of a block that lies in the part; those not yet delivered hold
+    /// what they held before the update.
+    pub(super) fn weights(&self, block: &Block) -> Mat<'_> {
+        self.block.view(self.weights.unwrap_or_else(|| self.out.as_mat()), block)
     }
 
-    /// Rows of the weights; those not yet delivered hold what they held
-    /// before the update.
-    pub(super) fn weights(&self, start: usize, count: usize) -> Mat<'_> {
-        match self.weights {
-            Some(weights) => weights.rows(start, count),
-            None => self.out.as_mat().rows(start, count),
-        }
-    }
-
-    /// Takes the numerators of neurons from `start` on (rows x columns).
-    pub(super) fn deliver(&mut self, start: usize, numerators: &[f32], steps: &[f32]) {
-        let keep = self.weights.is_some();
-        let columns = self.columns();
-        for (index, numerators) in numerators.chunks_exact(columns).enumerate() {
-            let row = self.out.row(start + index);
-            if keep {
-                row.copy_from_slice(numerators);
-            } else {
-                let step = steps[start + index];
-                simd(
-                    #[inline(always)]
-                    || row.iter_mut().zip(numerators).for_each(|(w, n)| *w += step * n),
-                );
+    /// Takes the numerators of a block that lies in the part; with `sums` (C),
+    /// less that many times each neuron's own weight.
+    pub(super) fn deliver(
+        &mut self,
+        block: &Block,
+        numerators: &[f32],
+        sums: Option<&[f32]>,
+        steps: &[f32],
+    ) {
+        let weights = self.weights.map(|weights| self.block.view(weights, block));
+        let start = block.columns.start - self.block.columns.start;
+        let rows = block.neurons.clone().zip(numerators.chunks_exact(block.columns.len()));
+        for (index, (neuron, numerators)) in rows.enumerate() {
+            let sum = sums.map_or(0.0, |sums| sums[neuron]);
+            let row = &mut self.out.row(neuron - self.block.neurons.start)[start..];
+            match weights {
+                Some(weights) => {
+                    let w = weights.row(index);
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for ((out, n), w) in row.iter_mut().zip(numerators).zip(w) {
+                                *out = n - sum * w;
+                            }
+                        },
+                    );
+                }
+                None => {
+                    let step = steps[neuron];
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for (w, n) in row.iter_mut().zip(numerators) {
+                                *w += step * (n - sum * *w);
+                            }
+                        },
+                    );
+                }
             }
         }
     }
