@@ -2,9 +2,12 @@
 //! vectorised loops, and safe splitting of matrices over threads.
 
 mod gemm;
+mod kernel;
+mod panels;
 mod vector;
 
 pub use gemm::{Mat, MatMut, gemm};
+pub use panels::{Packing, Panels, Rows, outer, project};
 pub use vector::{
     add_assign, add_column_sums, dot, dot_inlined, exp, largest, simd, sum, sum_of_squares, tanh,
 };

@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::forward::{gather_batch, gather_tile, unfolds};
-use super::patches::scatter_add;
+use super::forward::{gather_batch, unfolds};
+use super::patches::{locate, scatter_add};
 use super::pool::unpool_tile;
 use super::workspace::{Tile, sized, tiles};
 use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm};
+use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm, outer};
 
 /// Weights one task reduces or multiplies where work is split by neuron.
 const NEURON_BLOCK: usize = 128;
@@ -91,22 +91,21 @@ fn tiled_backward(
             d_x.fill(0.0);
         }
         let x = &given.x[images.start * g.input_len()..images.end * g.input_len()];
-        for tile in tiles(g, images.len()) {
+        for tile in tiles(g, images.len(), d + c) {
             let rows = tile.rows;
             let d_y = sized(&mut lane.responses, rows * c);
             unpool_lane(g, &tile, images.start, given, response.activation, d_y);
-            let keep = if lane.begin_sums(c * d) { 0.0 } else { 1.0 };
-            let Lane { patches, responses, product, gate_sums, .. } = &mut *lane;
-            gather_tile(g, x, &tile, patches);
+            let add = !lane.begin_sums(c * d);
+            let Lane { patches, starts, responses, product, packing, gate_sums, .. } = &mut *lane;
+            let located = locate(g, x, &tile, patches, starts);
             let d_y = &responses[..rows * c];
             if with_bias {
                 add_column_sums(d_y, &mut gate_sums[..c]);
             }
-            let product = &mut MatMut::new(&mut product[..c * d], c, d);
-            let d_y = Mat::new(d_y, rows, c);
-            gemm(product, keep, 1.0, d_y.t(), Mat::new(patches, rows, d));
+            outer(d_y, &located, add, packing, &mut product[..c * d]);
             if let Some(d_x) = d_x.as_deref_mut() {
                 scale_rows(&mut responses[..rows * c], response.scale);
+                let patches = sized(patches, rows * d);
                 let d_patches = &mut MatMut::new(patches, rows, d);
                 gemm(d_patches, 0.0, 1.0, Mat::new(responses, rows, c), Mat::new(weights, c, d));
                 scatter_tile(g, &tile, patches, d_x);

@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::patches::{gather, in_place, locate};
 use super::workspace::{Tile, sized, tiles};
-use super::{Geometry, Lane, Workspace, gather, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{Mat, MatMut, gemm, simd, sum_of_squares, tanh};
+use super::{Geometry, Workspace, lane_ranges, pool_tile, split_by_images};
+use crate::linalg::{Mat, MatMut, gemm, project, simd, sum_of_squares, tanh};
 
 /// Patches and neurons whose products one task computes where all patches are
 /// held at once.
@@ -59,12 +60,16 @@ pub fn block_forward(
     }
     let outs = split_by_images(out, batch);
     let winners = split_winners(winners, batch);
-    let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
+    let Workspace { lanes, panels, .. } = workspace;
+    let weights = panels.pack(weights, g.patch_len());
+    let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(outs).zip(winners).for_each(|(((lane, images), out), mut winners)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
-        for tile in tiles(g, images.len()) {
-            project_tile(g, x, &tile, weights, lane);
-            finish_tile(g, &tile, &mut lane.responses, response, out, winners.as_deref_mut());
+        for tile in tiles(g, images.len(), tile_numbers(g)) {
+            let responses = sized(&mut lane.responses, tile.rows * g.filters);
+            let rows = locate(g, x, &tile, &mut lane.patches, &mut lane.starts);
+            project(&rows, weights, responses);
+            finish_tile(g, &tile, responses, response, out, winners.as_deref_mut());
         }
     });
 }
@@ -84,33 +89,9 @@ pub(crate) fn split_winners(winners: Option<&mut [u8]>, batch: usize) -> Vec<Opt
     }
 }
 
-/// Gathers a tile's patches and multiplies them with the weights:
-/// `lane.patches` (rows x D) and `lane.responses` (rows x C).
-pub(crate) fn project_tile(g: &Geometry, x: &[f32], tile: &Tile, weights: &[f32], lane: &mut Lane) {
-    let (rows, d, c) = (tile.rows, g.patch_len(), g.filters);
-    let patches = gather_tile(g, x, tile, &mut lane.patches);
-    let responses = sized(&mut lane.responses, rows * c);
-    let product = &mut MatMut::new(responses, rows, c);
-    gemm(product, 0.0, 1.0, Mat::new(patches, rows, d), Mat::new(weights, c, d).t());
-}
-
-/// Gathers a tile's patches, rows x D.
-pub(crate) fn gather_tile<'a>(
-    g: &Geometry,
-    x: &[f32],
-    tile: &Tile,
-    buffer: &'a mut Vec<f32>,
-) -> &'a mut [f32] {
-    let patches = sized(buffer, tile.rows * g.patch_len());
-    let mut start = 0;
-    for &(image, band) in &tile.bands {
-        let rows = g.band_rows(band);
-        let len = rows.len() * g.out_width() * g.patch_len();
-        let image = &x[image * g.input_len()..(image + 1) * g.input_len()];
-        gather(g, image, rows, &mut patches[start..start + len]);
-        start += len;
-    }
-    patches
+/// Numbers each position of a tile takes in a forward pass or update.
+pub(crate) fn tile_numbers(g: &Geometry) -> usize {
+    2 * g.filters + if in_place(g) { g.channels } else { g.patch_len() }
 }
 
 /// Activation and pooling of a tile's projections (rows x C, overwritten) into the

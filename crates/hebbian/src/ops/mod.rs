@@ -18,11 +18,11 @@ pub(crate) use backward::sum_lanes;
 pub use backward::{BackwardInput, BackwardOutput, block_backward};
 pub use forward::{Activation, Response, block_forward};
 pub(crate) use forward::{
-    finish_batch, finish_tile, gather_batch, project_batch, project_tile, unfolds,
+    finish_batch, finish_tile, gather_batch, project_batch, tile_numbers, unfolds,
 };
 pub use geometry::Geometry;
 pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
-pub(crate) use patches::gather;
+pub(crate) use patches::{gather, locate};
 pub(crate) use pool::pool_tile;
 pub use workspace::Workspace;
 pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles};

@@ -1,6 +1,60 @@
 //! Patches of a tile: gathered from the map, and scattered back onto it.
 
 use super::Geometry;
+use super::workspace::{Tile, sized};
+use crate::linalg::Rows;
+
+/// Numbers a kernel row must have at least to be read where it lies.
+const LONG: usize = 48;
+
+/// Whether patches are multiplied where they lie in the map, kernel row by
+/// kernel row: without a border, and with kernel rows that are worth it.
+pub(crate) fn in_place(g: &Geometry) -> bool {
+    g.padding == 0 && g.kernel * g.channels >= LONG
+}
+
+/// A tile's patches: where they lie in the map `x`, or written out.
+pub(crate) fn locate<'a>(
+    g: &Geometry,
+    x: &'a [f32],
+    tile: &Tile,
+    patches: &'a mut Vec<f32>,
+    starts: &'a mut Vec<usize>,
+) -> Rows<'a> {
+    starts.clear();
+    let line = g.kernel * g.channels;
+    if !in_place(g) {
+        let d = g.patch_len();
+        starts.extend((0..tile.rows).map(|row| row * d));
+        return Rows::new(gather_tile(g, x, tile, patches), starts, (1, 0, d));
+    }
+    for &(image, band) in &tile.bands {
+        for oy in g.band_rows(band) {
+            let row = image * g.input_len() + oy * g.stride * g.width * g.channels;
+            starts.extend((0..g.out_width()).map(|ox| row + ox * g.stride * g.channels));
+        }
+    }
+    Rows::new(x, starts, (g.kernel, g.width * g.channels, line))
+}
+
+/// Gathers a tile's patches, rows x D.
+pub(crate) fn gather_tile<'a>(
+    g: &Geometry,
+    x: &[f32],
+    tile: &Tile,
+    buffer: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
+    let patches = sized(buffer, tile.rows * g.patch_len());
+    let mut start = 0;
+    for &(image, band) in &tile.bands {
+        let rows = g.band_rows(band);
+        let len = rows.len() * g.out_width() * g.patch_len();
+        let image = &x[image * g.input_len()..(image + 1) * g.input_len()];
+        gather(g, image, rows, &mut patches[start..start + len]);
+        start += len;
+    }
+    patches
+}
 
 /// Copies the patches at output rows `rows` of one image into `out`
 /// (rows x width of the output map, patches of D numbers ordered kernel row,

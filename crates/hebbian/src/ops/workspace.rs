@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use super::Geometry;
+use crate::linalg::{Packing, Panels};
 use crate::update::Scratch;
 
 /// Parts a batch is split into; fixed, so that sums are added in one order
 /// whatever the number of threads.
 pub(crate) const LANES: usize = 8;
 
-/// Numbers a tile of patches and responses may take: 1 MiB, so that it stays
-/// in a core's share of the cache.
+/// Numbers a tile may take: 1 MiB, so that it stays in a core's share of the
+/// cache.
 const TILE_NUMBERS: usize = 1 << 18;
 
 /// Images of each lane of a batch; lanes of small batches may be empty.
@@ -35,6 +36,8 @@ pub(crate) fn split_by_images<T>(mut data: &mut [T], batch: usize) -> Vec<&mut [
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) lanes: [Lane; LANES],
+    /// The weights, packed once for all tiles of a step.
+    pub(crate) panels: Panels,
     /// Patches of a whole batch, for layers with fewer patches than neurons.
     pub(crate) patches: Vec<f32>,
     /// Projections of those patches.
@@ -62,8 +65,10 @@ impl Workspace {
 /// Buffers of one lane.
 #[derive(Default)]
 pub(crate) struct Lane {
-    /// Patches of the tile at hand, rows x D.
+    /// Patches of the tile at hand, rows x D, where they are written out.
     pub(crate) patches: Vec<f32>,
+    /// Where each of them starts.
+    pub(crate) starts: Vec<usize>,
     /// Projections or responses of the tile, rows x C.
     pub(crate) responses: Vec<f32>,
     /// Gates of the tile, rows x C.
@@ -72,6 +77,8 @@ pub(crate) struct Lane {
     pub(crate) norms: Vec<f32>,
     /// Sum of `A^T X`, C x D.
     pub(crate) product: Vec<f32>,
+    /// Buffers of that product.
+    pub(crate) packing: Packing,
     /// Sum of `A^T A`, C x C.
     pub(crate) gram: Vec<f32>,
     /// Sums of the denominators and of the gates, C each.
@@ -114,10 +121,10 @@ impl Tile {
     }
 }
 
-/// Cuts a lane of `images` images into tiles of about [`TILE_NUMBERS`].
-pub(crate) fn tiles(g: &Geometry, images: usize) -> Vec<Tile> {
-    let row_numbers = g.patch_len() + 2 * g.filters;
-    let limit = (TILE_NUMBERS / row_numbers).clamp(64, 1024);
+/// Cuts a lane of `images` images into tiles of about [`TILE_NUMBERS`], where
+/// each position takes `numbers` of them.
+pub(crate) fn tiles(g: &Geometry, images: usize, numbers: usize) -> Vec<Tile> {
+    let limit = (TILE_NUMBERS / numbers).clamp(64, 1024);
     let mut tiles: Vec<Tile> = Vec::new();
     for image in 0..images {
         for band in 0..g.bands() {

@@ -5,10 +5,10 @@ use rayon::prelude::*;
 use super::batch::{self, Subtract, add_lower_gram, clear_above};
 use super::target::{Block, Target};
 use super::{UpdateSums, choose_order, row_norms};
-use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot_inlined, gemm, simd};
+use crate::linalg::{add_assign, add_column_sums, outer, project};
 use crate::ops::{
     Geometry, Lane, Response, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges,
-    project_batch, project_tile, sized, split_by_images, sum_lanes, tiles, unfolds,
+    locate, project_batch, sized, split_by_images, sum_lanes, tile_numbers, tiles, unfolds,
 };
 use crate::rules::{Projection, Projections, Reconstruction, Rule};
 
@@ -96,32 +96,11 @@ impl<'a> Gating<'a> {
         Self { rule, norms, response: Response { scale, bias: None, activation } }
     }
 
-    /// Gates of projections `u` (rows x C) of `patches` (rows x D), adding to
-    /// the denominators (C).
-    fn gate(
-        &self,
-        u: &[f32],
-        patches: &[f32],
-        patch_norms: &mut Vec<f32>,
-        gates: &mut [f32],
-        denominators: &mut [f32],
-    ) {
-        let c = denominators.len();
-        let rows = u.len() / c;
-        let with_norms = self.rule.needs_patch_norms();
-        let patch_norm = sized(patch_norms, if with_norms { rows } else { 0 });
-        if with_norms {
-            let patches = patches.chunks_exact(patches.len() / rows);
-            simd(
-                #[inline(always)]
-                || {
-                    let pairs = patch_norm.iter_mut().zip(patches);
-                    pairs.for_each(|(n, x)| *n = dot_inlined(x, x).sqrt());
-                },
-            );
-        }
+    /// Gates of projections `u` (rows x C) of patches with the norms given
+    /// (rows, where the rule reads them), adding to the denominators (C).
+    fn gate(&self, u: &[f32], patch_norm: &[f32], gates: &mut [f32], denominators: &mut [f32]) {
         let projections = Projections { u, patch_norm, weight_norm: self.norms };
-        let mut own = vec![0.0; c];
+        let mut own = vec![0.0; denominators.len()];
         self.rule.gate_vectorised(&projections, gates, &mut own);
         add_assign(denominators, &own);
     }
@@ -143,32 +122,35 @@ fn tiled(
     let norms = if needs_norms(rule) { row_norms(weights, d) } else { Vec::new() };
     let mut scale = None;
     let gating = Gating::new(rule, &norms, &mut scale);
-    let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
+    let Workspace { lanes, panels, .. } = &mut *workspace;
+    let panels = panels.pack(weights, d);
+    let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         lane.clear(c, if prefix { c } else { 0 });
-        for tile in tiles(g, images.len()) {
-            let rows = tile.rows;
-            project_tile(g, x, &tile, weights, lane);
+        for tile in tiles(g, images.len(), tile_numbers(g)) {
             let first = lane.begin_sums(c * d);
             let Lane {
                 patches,
+                starts,
                 responses,
                 gates,
                 norms,
                 product,
+                packing,
                 gram,
                 denominators,
                 gate_sums,
                 ..
             } = &mut *lane;
-            let (u, x) = (&responses[..rows * c], &patches[..rows * d]);
-            let gates = sized(gates, rows * c);
-            gating.gate(u, x, norms, gates, &mut denominators[..c]);
-            let a = Mat::new(gates, rows, c);
-            let keep = if first { 0.0 } else { 1.0 };
-            let product = &mut MatMut::new(&mut product[..c * d], c, d);
-            gemm(product, keep, 1.0, a.t(), Mat::new(x, rows, d));
+            let rows = locate(g, x, &tile, patches, starts);
+            let responses = sized(responses, tile.rows * c);
+            project(&rows, panels, responses);
+            let norms = sized(norms, if rule.needs_patch_norms() { tile.rows } else { 0 });
+            rows.norms(norms);
+            let gates = sized(gates, tile.rows * c);
+            gating.gate(responses, norms, gates, &mut denominators[..c]);
+            outer(gates, &rows, !first, packing, &mut product[..c * d]);
             if prefix {
                 add_lower_gram(gates, c, &mut gram[..c * c]);
             } else {
@@ -228,7 +210,8 @@ fn unfolded(
         .zip(patches.par_chunks(ROWS * d))
         .map(|((u, gates), patches)| {
             let mut denominators = vec![0.0; c];
-            gating.gate(u, patches, &mut Vec::new(), gates, &mut denominators);
+            let norms = if rule.needs_patch_norms() { row_norms(patches, d) } else { Vec::new() };
+            gating.gate(u, &norms, gates, &mut denominators);
             denominators
         })
         .collect();
