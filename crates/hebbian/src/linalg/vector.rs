@@ -36,7 +36,7 @@ pub fn dot_inlined(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += x[lane] * y[lane];
         }
     }
-    sums.iter().sum::<f32>() + tail
+    tail + halve(sums, |a, b| a + b)
 }
 
 /// Sum of a vector in sixteen interleaved sums, to be inlined as
@@ -54,7 +54,7 @@ pub fn largest(x: &[f32]) -> f32 {
 
 /// Sixteen results side by side, so that the loop runs in vector registers.
 #[inline(always)]
-fn reduce(x: &[f32], start: f32, join: impl Fn(f32, f32) -> f32) -> f32 {
+fn reduce(x: &[f32], start: f32, join: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
     let mut parts = [start; 16];
     let chunks = x.chunks_exact(16);
     let tail = chunks.remainder().iter().fold(start, |all, &x| join(all, x));
@@ -63,7 +63,19 @@ fn reduce(x: &[f32], start: f32, join: impl Fn(f32, f32) -> f32) -> f32 {
             *part = join(*part, x);
         }
     }
-    parts.into_iter().fold(tail, join)
+    join(tail, halve(parts, join))
+}
+
+/// One of sixteen results, by halves: four steps that wait for each other, and
+/// not fifteen.
+#[inline(always)]
+fn halve(mut parts: [f32; 16], join: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            parts[i] = join(parts[i], parts[i + half]);
+        }
+    }
+    parts[0]
 }
 
 /// Sum of the squares of a vector.
