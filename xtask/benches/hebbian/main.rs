@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use hebbian::engine::Device;
 use hebbian::network::NetworkSpec;
 
 use input::Input;
@@ -35,6 +36,7 @@ Examples:
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
+  cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)
 
 Peers run in Python. Without --python, what benches/peers/requirements.txt lists is installed
 from PyPI into target/peers once: a download of gigabytes.";
@@ -85,6 +87,9 @@ struct Options {
     /// Vectors that are searched
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(10..))]
     gallery: u32,
+    /// What our steps run on: cpu, or a graphics card as in `hebb --device`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    device: String,
     /// Python that has the packages of benches/peers/requirements.txt
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -121,7 +126,9 @@ fn main() -> ExitCode {
 /// One row, for the process that asked for it.
 fn row(options: &Options, work: Work, form: Form, inputs: &Path) -> Result<()> {
     let subject = Subject::read(inputs)?;
-    let timing = work.measure(form, subject, options.images.into(), options.runs.into())?;
+    let device = Device::open(&options.device)?;
+    let (images, runs) = (options.images.into(), options.runs.into());
+    let timing = work.measure(&device, form, subject, images, runs)?;
     println!("{}", serde_json::to_string(&timing)?);
     Ok(())
 }
@@ -179,6 +186,7 @@ fn run(options: &Options) -> Result<()> {
         machine,
         gemm_macs_per_second: before.best(after),
         network: NETWORK.into(),
+        device: Device::open(&options.device)?.to_string(),
         input: bench.input.name.into(),
         runs: bench.runs,
         sections,
@@ -199,6 +207,8 @@ struct Bench {
     runs: usize,
     /// Images whose features are extracted.
     images: usize,
+    /// What the steps run on.
+    device: String,
     /// Files handed to other processes.
     scratch: tempfile::TempDir,
 }
@@ -210,7 +220,8 @@ impl Bench {
         let most = batches.iter().copied().chain(scaling::BATCHES).fold(images, usize::max);
         let input = Input::open(root, most)?;
         let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        Ok(Self { input, batches, runs: options.runs.into(), images, scratch })
+        let device = options.device.clone();
+        Ok(Self { input, batches, runs: options.runs.into(), images, device, scratch })
     }
 
     /// The network measured.

@@ -2,6 +2,7 @@
 //! channels.
 
 use anyhow::{Result, bail};
+use hebbian::engine::Device;
 use hebbian::linalg::{Mat, MatMut, gemm};
 use hebbian::rules::Reconstruction;
 use hebbian::update::{Order, choose_order, update_in_order};
@@ -74,8 +75,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Scaling> {
             eprintln!("{what}: {threads} threads, {images} images");
             let subject = bench.subject(images)?;
             let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
-            let timing =
-                pool.install(|| what.measure(Form::Engine, subject, images, bench.runs))?;
+            let timing = pool.install(|| {
+                what.measure(&Device::Cpu, Form::Engine, subject, images, bench.runs)
+            })?;
             steps.push(StepRow { what: what.to_string(), threads, images, timing });
         }
     }

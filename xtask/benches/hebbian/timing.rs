@@ -31,6 +31,12 @@ impl Timing {
         Ok(Self { runs: seconds, peak_mib: status_mib("VmHWM:"), before_mib })
     }
 
+    /// Of one of so many steps that each run was made of.
+    pub(crate) fn over(mut self, steps: usize) -> Self {
+        self.runs.iter_mut().for_each(|seconds| *seconds /= steps as f64);
+        self
+    }
+
     /// Most memory meanwhile beyond what was held before, in MiB.
     pub(crate) fn added_mib(&self) -> Option<f64> {
         Some(self.peak_mib? - self.before_mib?)

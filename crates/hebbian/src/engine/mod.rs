@@ -153,6 +153,11 @@ pub trait Engine: Send {
         step: &SupervisedStep<'_>,
     ) -> Result<(f64, Vec<f32>)>;
 
+    /// Waits until every step handed over is done.
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Brings the host's copy up to date.
     fn fetch(&mut self, network: &mut Network, head: Option<&mut Head>) -> Result<()>;
 

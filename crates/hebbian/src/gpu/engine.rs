@@ -55,6 +55,10 @@ impl Engine for Vulkan {
         self.on_card(network, Some(head))?.supervised_step(step)
     }
 
+    fn wait(&mut self) -> Result<()> {
+        self.network.as_mut().map_or(Ok(()), GpuNetwork::wait)
+    }
+
     fn fetch(&mut self, network: &mut Network, head: Option<&mut Head>) -> Result<()> {
         match &self.network {
             Some(on_card) => on_card.fetch(network, head),

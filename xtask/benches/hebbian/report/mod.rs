@@ -40,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) gemm_macs_per_second: GemmRates,
     /// Network measured.
     pub(crate) network: String,
+    /// What its steps ran on.
+    pub(crate) device: String,
     /// Images measured on.
     pub(crate) input: String,
     /// Runs of each row, after one to warm up.
@@ -60,7 +62,7 @@ impl Report {
              - command: `{}`\n\
              - machine: {}, {} cores, {} threads, vector units {}; load average before: {}\n\
              - built from: version {}, revision {}, {}\n\
-             - images: {}; weights: random, seed 0\n\
+             - images: {}; weights: random, seed 0; steps on {}\n\
              - matrix products: {:.1} GFLOP/s on one thread, {:.1} on all\n\
              - times are of {} runs after one to warm up\n",
             self.network,
@@ -76,6 +78,7 @@ impl Report {
             machine.revision.clone().unwrap_or_else(unknown),
             machine.compiler.clone().unwrap_or_else(unknown),
             self.input,
+            self.device,
             gflops(self.gemm_macs_per_second.one_thread),
             gflops(self.gemm_macs_per_second.all_threads),
             self.runs,

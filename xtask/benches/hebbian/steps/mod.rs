@@ -53,7 +53,7 @@ impl Steps {
     fn add(&mut self, bench: &Bench, work: Work, form: Form, images: usize) -> Result<()> {
         eprintln!("{work}, {form}, {images}");
         let inputs = bench.inputs(images.max(bench.batches[0]))?;
-        let timing = work.measure_apart(form, &inputs, images, bench.runs)?;
+        let timing = work.measure_apart(&bench.device, form, &inputs, images, bench.runs)?;
         let form = matches!(work, Work::Hebbian(_)).then_some(form);
         let (what, floor_macs) = (work.to_string(), work.floor(images)?);
         self.rows.push(Row { what, form, images, floor_macs, timing });
@@ -71,7 +71,8 @@ fn extraction(bench: &Bench) -> Result<Row> {
     let depth = model.network.depth();
     let timing = Timing::of(bench.runs, || {
         let mut seen = 0;
-        let (device, observer) = (Device::Cpu, &mut |_: hebbian::train::Event<'_>| {});
+        let (device, observer) =
+            (Device::open(&bench.device)?, &mut |_: hebbian::train::Event<'_>| {});
         for_each_features(&model, depth, &images, &device, "extraction", observer, |rows, _| {
             seen += rows.len();
             Ok(())

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail, ensure};
-use hebbian::engine::{Device, HebbianStep, SupervisedStep};
+use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep};
 use hebbian::network::NetworkSpec;
 use hebbian::ops::Workspace;
 use hebbian::rules::{self, Rule};
@@ -17,6 +17,12 @@ use super::{CLASSES, RULES, Subject, floor};
 use crate::NETWORK;
 use crate::peers::json_lines;
 use crate::timing::Timing;
+
+/// Steps a card is given in a run.
+const QUEUED_STEPS: usize = 20;
+
+/// One step on an engine.
+type Step<'a> = &'a mut dyn FnMut(&mut dyn Engine) -> Result<()>;
 
 /// What is done with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,7 @@ impl Work {
     /// Measures it on the first `images` images.
     pub(crate) fn measure(
         self,
+        device: &Device,
         form: Form,
         subject: Subject,
         images: usize,
@@ -75,11 +82,21 @@ impl Work {
     ) -> Result<Timing> {
         ensure!(images <= subject.labels.len(), "there are {} images", subject.labels.len());
         let x = subject.first(images);
-        let mut engine = Device::Cpu.engine();
+        let mut engine = device.engine();
+        // A card works through its queue while the next step is handed over;
+        // the wait at the end is paid once for many steps, as in training.
+        let steps = if matches!(device, Device::Cpu) { 1 } else { QUEUED_STEPS };
+        let time = |engine: &mut dyn Engine, step: Step<'_>| -> Result<Timing> {
+            let timing = Timing::of(runs, || {
+                (0..steps).try_for_each(|_| step(engine))?;
+                Ok::<_, Error>(engine.wait()?)
+            })?;
+            Ok(timing.over(steps))
+        };
         match self {
             Self::Forward => {
                 let network = &subject.network;
-                Timing::of(runs, || {
+                time(engine.as_mut(), &mut |engine| {
                     engine.features(network, network.depth(), x)?;
                     Ok(())
                 })
@@ -100,7 +117,7 @@ impl Work {
                 let rates = vec![lr; depth];
                 let step =
                     HebbianStep { rule, x, learning: 0..depth, rates: &rates, measure: false };
-                Timing::of(runs, || {
+                time(engine.as_mut(), &mut |engine| {
                     engine.hebbian_step(&mut network, &step)?;
                     Ok(())
                 })
@@ -110,7 +127,7 @@ impl Work {
                 let config = FinetuneConfig::default();
                 let (labels, sgd) = (&subject.labels[..images], config.sgd(config.lr));
                 let step = SupervisedStep { x, labels, keep: &[], sgd };
-                Timing::of(runs, || {
+                time(engine.as_mut(), &mut |engine| {
                     engine.supervised_step(&mut network, &mut head, &step)?;
                     Ok(())
                 })
@@ -122,6 +139,7 @@ impl Work {
     /// the memory of another; `inputs` is a file of [`Subject::write`].
     pub(super) fn measure_apart(
         self,
+        device: &str,
         form: Form,
         inputs: &Path,
         images: usize,
@@ -129,6 +147,7 @@ impl Work {
     ) -> Result<Timing> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--row", &self.to_string(), "--form", &form.to_string()]);
+        command.args(["--device", device]);
         command.arg("--inputs").arg(inputs);
         command.args(["--images", &images.to_string(), "--runs", &runs.to_string()]);
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
