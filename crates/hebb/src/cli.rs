@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hebbian::rules::RULES;
 
 /// Learn from a pile of images, nearly all without labels: features, a
 /// classifier, an image search.
@@ -249,6 +250,18 @@ pub enum OfficialSet {
     Cifar100,
 }
 
+/// The learning rules, by name.
+fn rule_names() -> String {
+    let names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
+    format!("Learning rule: {}", names.join(", "))
+}
+
+/// The learning rules, a line each.
+fn rule_summaries() -> String {
+    let lines = RULES.iter().map(|rule| format!("\n- {}: {}", rule.name, rule.summary));
+    "Learning rule:".to_owned() + &lines.collect::<String>()
+}
+
 /// `hebb pretrain`
 #[derive(Args)]
 pub struct PretrainArgs {
@@ -258,8 +271,8 @@ pub struct PretrainArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Learning rule: hpca or soft-wta.
-    #[arg(long)]
+    /// Learning rule.
+    #[arg(long, help = rule_names(), long_help = rule_summaries())]
     pub rule: Option<String>,
     /// Network preset or file.
     #[arg(long)]

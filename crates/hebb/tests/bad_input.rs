@@ -38,6 +38,11 @@ fn usage_errors_exit_with_2() {
         1,
         &["small.toml", "line 6", "filter"],
     );
+    // Hebbian rules learn no bias.
+    fs::write(&network, common::SMALL.replace("filters = 12", "bias = true, filters = 12"))
+        .unwrap();
+    let biased = ["pretrain", &photos, "--network", &network, "--out", &out];
+    fails(&biased, 2, &["network small", "L2", "bias"]);
     assert_eq!(hebb(&["pretrain"]).status.code(), Some(2));
 }
 

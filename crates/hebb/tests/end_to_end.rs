@@ -123,3 +123,27 @@ fn labels_in_a_table_beside_an_unlabelled_pile() {
     assert_eq!((&tuned_out["labels"], &tuned_out["classes"]), (&30.into(), &10.into()));
     fails(&["finetune", pile, "--model", &run, "--out", &at(&dir, "x")], 1, &["label"]);
 }
+
+#[test]
+fn every_rule_pretrains_and_a_tanh_model_is_tuned() {
+    let dir = scratch(4);
+    let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
+    for rule in hebbian::rules::RULES {
+        let run = at(&dir, rule.name);
+        let arguments = ["pretrain", &photos, "--network", &network, "--out", &run];
+        let rule = ["--rule", rule.name, "--epochs", "1"];
+        let written: serde_json::Value =
+            serde_json::from_str(&ok(&[&arguments[..], &rule, &["--json"]].concat())).unwrap();
+        assert_eq!((&written["rule"], &written["images"]), (&rule[1].into(), &40.into()));
+    }
+    let (model, tuned) = (at(&dir, "hica"), at(&dir, "tuned"));
+    let quick = ["--set", "finetune.epochs=2"];
+    ok(&[&["finetune", &photos, "--model", &model, "--out", &tuned], &quick[..]].concat());
+    let predicted = ok(&["predict", &photos, "--model", &tuned]);
+    assert_eq!(predicted.lines().count(), 41, "a header and 40 images");
+    // What each rule is, the help says.
+    let help = ok(&["pretrain", "--help"]);
+    for rule in hebbian::rules::RULES {
+        assert!(help.contains(&format!("{}: ", rule.name)), "{help}");
+    }
+}

@@ -4,13 +4,16 @@
 //! tests say so on stderr and pass, but for `HEBB_REQUIRE_GPU`.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 use std::sync::OnceLock;
 
+use common::{GOLDEN, every_rule, is_decided};
 use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep, Trainer};
 use hebbian::network::{BatchNorm, Block, Head, Network, NetworkSpec, NormKind, Tensors};
 use hebbian::ops::{Activation, Geometry, Workspace};
-use hebbian::rules::{self, Projection, Rule, Samples};
+use hebbian::rules::{Projection, Rule, Samples};
 use hebbian::train::FinetuneConfig;
 use hebbian::update::hebbian_step;
 use proptest::prelude::*;
@@ -73,7 +76,7 @@ fn close(what: &str, got: &[f32], want: &[f32]) {
 }
 
 /// A network of one layer.
-fn layer(g: Geometry, kind: NormKind, projection: Projection, seed: u64) -> Network {
+fn layer(g: Geometry, kind: NormKind, rule: &dyn Rule, seed: u64) -> Network {
     let weights = numbers(g.weight_len(), seed, 1.0 / (g.patch_len() as f32).sqrt());
     let mut norm = BatchNorm::new(kind, g.filters);
     norm.gamma = numbers(g.filters, seed ^ 2, 1.0).iter().map(|x| x + 1.5).collect();
@@ -81,8 +84,8 @@ fn layer(g: Geometry, kind: NormKind, projection: Projection, seed: u64) -> Netw
     let spec = NetworkSpec { name: "layer".into(), input: [g.height, g.width, 3], blocks: vec![] };
     Network {
         spec,
-        projection,
-        activation: Activation::Relu,
+        projection: rule.projection(),
+        activation: rule.activation(),
         blocks: vec![Block { geometry: g, weights, bias: None, norm }],
     }
 }
@@ -125,9 +128,15 @@ proptest! {
     #[test]
     fn update_and_statistics_agree_with_the_oracle((g, batch) in geometry(), seed: u64) {
         let x = numbers(batch * g.input_len(), seed, 1.5);
-        for (name, kind) in [("hpca", NormKind::Batch), ("soft-wta", NormKind::Relative)] {
-            let rule = rules::build(name, toml::Table::new()).unwrap();
-            let start = layer(g, kind, rule.projection(), seed);
+        for (index, rule) in every_rule().iter().enumerate() {
+            let kind = [NormKind::Batch, NormKind::Relative][index % 2];
+            let (name, start) = (rule.name(), layer(g, kind, rule.as_ref(), seed));
+            // With patches of one number all neurons tie, but for a card's rounding.
+            let (d, unfolded) = (g.patch_len(), hebbian::update::unfold(&g, batch, &x));
+            let ties = d == 1 && name == "k-wta";
+            if ties || !is_decided(rule.as_ref(), d, &unfolded, &start.blocks[0].weights) {
+                continue;
+            }
             let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
             let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
             let want = rule.naive_f64(&samples);
@@ -163,10 +172,20 @@ block = [
 ]
 "#;
 
-fn small(projection: Projection) -> Network {
-    let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
-    Network::new(spec, projection, Activation::Relu, 5).unwrap()
+fn small(projection: Projection, activation: Activation, bias: bool) -> Network {
+    let text = NETWORK.replace("norm =", &format!("bias = {bias}, norm ="));
+    let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
+    Network::new(spec, projection, activation, 5).unwrap()
 }
+
+/// Projections, activations, and whether there is a bias.
+const RESPONSES: [(Projection, Activation, bool); 5] = [
+    (Projection::Plain, Activation::Relu, false),
+    (Projection::Normalised, Activation::Relu, false),
+    (Projection::Plain, Activation::Tanh, false),
+    (Projection::Plain, Activation::Relu, true),
+    (Projection::Normalised, Activation::Tanh, true),
+];
 
 fn close_networks(what: &str, got: &Network, want: &Network) {
     for (index, (got, want)) in got.blocks.iter().zip(&want.blocks).enumerate() {
@@ -174,6 +193,8 @@ fn close_networks(what: &str, got: &Network, want: &Network) {
         close(&format!("{layer} weights"), &got.weights, &want.weights);
         close(&format!("{layer} gamma"), &got.norm.gamma, &want.norm.gamma);
         close(&format!("{layer} beta"), &got.norm.beta, &want.norm.beta);
+        let bias = |block: &Block| block.bias.clone().unwrap_or_default();
+        close(&format!("{layer} bias"), &bias(got), &bias(want));
         close(&format!("{layer} mean"), &got.norm.mean, &want.norm.mean);
         close(&format!("{layer} variance"), &got.norm.var, &want.norm.var);
     }
@@ -181,15 +202,19 @@ fn close_networks(what: &str, got: &Network, want: &Network) {
 
 #[test]
 fn features_agree_at_every_depth() {
-    for projection in [Projection::Plain, Projection::Normalised] {
-        let network = small(projection);
+    for (projection, activation, bias) in RESPONSES {
+        let network = small(projection, activation, bias);
         for device in devices() {
             let mut engine = device.engine();
             for (depth, batch) in [(1, 3), (4, 7), (2, 1), (3, 9)] {
                 let x = numbers(batch * 14 * 14 * 3, batch as u64, 1.0);
                 let got = engine.features(&network, depth, &x).unwrap();
                 let want = network.features(depth, &x, &mut Workspace::default());
-                close(&format!("{projection:?}, L{depth} on {device}"), &got, &want);
+                close(
+                    &format!("{projection:?}, {activation:?}, {bias}, L{depth} on {device}"),
+                    &got,
+                    &want,
+                );
             }
         }
     }
@@ -203,8 +228,8 @@ fn channels_last(data: &[f64], n: usize, c: usize, pixels: usize) -> Vec<f32> {
 
 #[test]
 fn golden_updates_of_the_published_code() {
-    for (name, file) in [("hpca", "hpca"), ("soft-wta", "eswta")] {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
+    for (name, params, file) in GOLDEN {
+        let rule = common::rule(name, params);
         for shape in ["conv", "deep", "fc"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
             let path = folder.join(format!("{file}-{shape}.safetensors"));
@@ -232,7 +257,7 @@ fn golden_updates_of_the_published_code() {
                 pool: 1,
             };
             for device in devices() {
-                let mut network = layer(g, NormKind::Batch, rule.projection(), 0);
+                let mut network = layer(g, NormKind::Batch, rule.as_ref(), 0);
                 network.blocks[0].weights.copy_from_slice(&weights);
                 let error = error(&delta(&mut network, rule.as_ref(), device, &x), double(&want));
                 assert!(error < 1e-5, "{file}-{shape} on {device}: {error}");
@@ -243,9 +268,9 @@ fn golden_updates_of_the_published_code() {
 
 #[test]
 fn hebbian_steps_in_a_row_agree_with_the_cpu() {
-    for name in ["hpca", "soft-wta"] {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
-        let start = small(rule.projection());
+    // Where the winner takes all, rounding sets apart what follows.
+    for rule in every_rule().iter().filter(|rule| rule.name() != "k-wta") {
+        let (name, start) = (rule.name(), small(rule.projection(), rule.activation(), false));
         let mut runs: Vec<_> = devices().iter().map(|d| (d.engine(), start.clone())).collect();
         let steps = [(0..4, 5), (0..4, 12), (0..4, 5), (2..3, 5), (3..4, 2), (0..1, 12)];
         for (step, (layers, batch)) in steps.into_iter().enumerate() {
@@ -287,16 +312,18 @@ fn deflation_over_several_blocks() {
         filters: 600,
         pool: 1,
     };
-    let (rule, batch) = (rules::build("hpca", toml::Table::new()).unwrap(), 30);
+    let batch = 30;
     let x = numbers(batch * g.input_len(), 1, 1.0);
-    let start = layer(g, NormKind::Batch, Projection::Plain, 2);
-    let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
-    let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
-    let want = rule.naive_f64(&samples);
-    for device in devices() {
-        let got = delta(&mut start.clone(), rule.as_ref(), device, &x);
-        let wrong = error(&got, want.iter().copied());
-        assert!(wrong < 2e-5, "on {device}: {wrong}");
+    for rule in ["hpca", "hpca-tanh", "oja-subspace", "ica", "hica"].map(|r| common::rule(r, "")) {
+        let start = layer(g, NormKind::Batch, rule.as_ref(), 2);
+        let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
+        let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
+        let want = rule.naive_f64(&samples);
+        for device in devices() {
+            let got = delta(&mut start.clone(), rule.as_ref(), device, &x);
+            let wrong = error(&got, want.iter().copied());
+            assert!(wrong < 2e-5, "{} on {device}: {wrong}", rule.name());
+        }
     }
 }
 
@@ -356,9 +383,10 @@ fn supervised_step_equals_pytorch() {
 #[test]
 fn supervised_steps_in_a_row_agree_with_the_cpu() {
     let config = FinetuneConfig::default();
-    for projection in [Projection::Plain, Projection::Normalised] {
+    for (projection, activation, bias) in RESPONSES {
         for device in devices() {
-            let (mut network, mut head) = (small(projection), Head::new(70, 5, 3));
+            let mut network = small(projection, activation, bias);
+            let mut head = Head::new(70, 5, 3);
             let (mut copy, mut copied_head) = (network.clone(), head.clone());
             let mut trainer = Trainer::default();
             let mut engine = device.engine();
@@ -391,7 +419,11 @@ fn supervised_steps_in_a_row_agree_with_the_cpu() {
                 }
             }
             engine.fetch(&mut copy, Some(&mut copied_head)).unwrap();
-            close_networks(&format!("{projection:?} on {device}"), &copy, &network);
+            close_networks(
+                &format!("{projection:?}, {activation:?}, {bias} on {device}"),
+                &copy,
+                &network,
+            );
             close("head", &copied_head.weights, &head.weights);
             close("bias", &copied_head.bias, &head.bias);
         }
@@ -400,12 +432,13 @@ fn supervised_steps_in_a_row_agree_with_the_cpu() {
 
 #[test]
 fn the_same_steps_give_the_same_bits() {
-    for name in ["hpca", "soft-wta"] {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
+    for rule in every_rule() {
+        let name = rule.name();
         let x = numbers(9 * 14 * 14 * 3, 1, 1.0);
         for device in devices() {
             let run = || {
-                let (mut network, mut engine) = (small(rule.projection()), device.engine());
+                let (mut network, mut engine) =
+                    (small(rule.projection(), rule.activation(), false), device.engine());
                 for _ in 0..2 {
                     let layers = (0, &[0.01; 4][..]);
                     learn(engine.as_mut(), &mut network, rule.as_ref(), &x, layers, false);
@@ -441,8 +474,8 @@ fn half_precision_stays_near_the_oracle() {
     let batch = 8;
     let x = numbers(batch * g.input_len(), 1, 1.5);
     for (name, bound) in [("hpca", 2e-3), ("soft-wta", 2e-3)] {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
-        let mut network = layer(g, NormKind::Batch, rule.projection(), 2);
+        let rule = common::rule(name, "");
+        let mut network = layer(g, NormKind::Batch, rule.as_ref(), 2);
         let weights: Vec<f64> = double(&network.blocks[0].weights).collect();
         let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
         let want = rule.naive_f64(&samples);

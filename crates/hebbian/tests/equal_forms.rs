@@ -1,7 +1,10 @@
 //! Every form of a rule computes the same update, on random shapes.
 
+mod common;
+
+use common::{every_rule, is_decided};
 use hebbian::ops::{Geometry, Response, Workspace, block_forward};
-use hebbian::rules::{self, Projection, Projections, Rule, Samples};
+use hebbian::rules::{Projection, Projections, Rule, Samples};
 use hebbian::update::{
     Order, UpdateSums, hebbian_step, hebbian_step_applied, naive_update, published_update, unfold,
     update_in_order,
@@ -66,8 +69,11 @@ proptest! {
         let x = numbers(batch * g.input_len(), seed, 1.5);
         let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (d as f32).sqrt());
         let patches = unfold(&g, batch, &x);
-        for name in ["hpca", "soft-wta"] {
-            let rule = rules::build(name, toml::Table::new()).unwrap();
+        for rule in every_rule() {
+            if !is_decided(rule.as_ref(), d, &patches, &w) {
+                continue;
+            }
+            let name = rule.name();
             let want = rule.naive_f64(&Samples { x: &double(&patches), w: &double(&w), d });
             close(&naive_update(rule.as_ref(), d, &patches, &w), &want)?;
             close(&published_update(rule.as_ref(), d, &patches, &w).delta(), &want)?;
@@ -111,8 +117,12 @@ proptest! {
     fn sums_of_two_halves_add_up_to_the_whole((g, half) in geometry(), seed: u64) {
         let x = numbers(2 * half * g.input_len(), seed, 1.5);
         let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (g.patch_len() as f32).sqrt());
-        for name in ["hpca", "soft-wta"] {
-            let rule = rules::build(name, toml::Table::new()).unwrap();
+        let d = g.patch_len();
+        let patches = unfold(&g, 2 * half, &x);
+        for rule in every_rule() {
+            if !is_decided(rule.as_ref(), d, &patches, &w) {
+                continue;
+            }
             let step = |x: &[f32], batch: usize| {
                 let mut out = vec![0.0; batch * g.output_len()];
                 hebbian_step(rule.as_ref(), &g, batch, x, &w, &mut Workspace::default(), &mut out)
@@ -134,8 +144,7 @@ proptest! {
 fn the_number_of_threads_changes_no_bit() {
     let spec = hebbian::network::NetworkSpec::find("cifar-6").unwrap();
     let batch = 13;
-    for name in ["hpca", "soft-wta"] {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
+    for rule in every_rule() {
         for g in spec.geometries().unwrap() {
             let x = numbers(batch * g.input_len(), 1, 1.5);
             let w = numbers(g.weight_len(), 2, 1.0 / (g.patch_len() as f32).sqrt());
@@ -149,7 +158,7 @@ fn the_number_of_threads_changes_no_bit() {
             };
             let one = run(1);
             for threads in [2, 3, 7] {
-                assert!(run(threads) == one, "{name}, {g:?}, {threads} threads");
+                assert!(run(threads) == one, "{}, {g:?}, {threads} threads", rule.name());
             }
         }
     }

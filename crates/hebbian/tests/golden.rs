@@ -3,14 +3,16 @@
 //! absent the tests say so and pass).
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
+use common::GOLDEN;
 use hebbian::ops::{Geometry, Workspace};
-use hebbian::rules::{self, Samples};
+use hebbian::rules::{Rule, Samples};
 use hebbian::update::{hebbian_step, published_update, unfold};
 use safetensors::SafeTensors;
 
-const RULES: [(&str, &str); 2] = [("hpca", "hpca"), ("soft-wta", "eswta")];
 const SHAPES: [&str; 3] = ["conv", "deep", "fc"];
 
 struct Golden {
@@ -73,9 +75,9 @@ fn error(got: impl IntoIterator<Item = f64>, want: &[f64]) -> f64 {
     got.into_iter().zip(want).fold(0.0f64, |m, (g, w)| m.max((g - w).abs())) / largest
 }
 
-fn for_each(test: impl Fn(&dyn rules::Rule, &str, Golden)) {
-    for (name, file) in RULES {
-        let rule = rules::build(name, toml::Table::new()).unwrap();
+fn for_each(test: impl Fn(&dyn Rule, &str, Golden)) {
+    for (name, params, file) in GOLDEN {
+        let rule = common::rule(name, params);
         for shape in SHAPES {
             let file = format!("{file}-{shape}");
             if let Some(golden) = load(&file) {

@@ -10,7 +10,7 @@ use crate::Result;
 use Word::{F, U};
 
 impl Layer {
-    /// Gradients by the weights (C x D, returned first), by gamma and beta,
+    /// Gradients by the weights (C x D, returned first), by gamma, beta and bias,
     /// and, where wanted, by the input, from the gradient by the map.
     pub(super) fn backward(
         &self,
@@ -28,7 +28,7 @@ impl Layer {
         let Passed { pooled, winners, .. } = passed;
         let buffers = [(1, pooled), (7, &self.used), (9, d_map), (10, &part_sums)];
         b.add(&shaders::norm("gradient_sums"), &settings, &buffers, [c.div_ceil(64), parts, 1])?;
-        let d_learned = b.scratch("gradient by gamma and beta", 2 * c)?;
+        let d_learned = b.scratch("gradient by gamma, beta and bias", self.learned_len())?;
         let line = b.scratch("gradient through the normalisation", 3 * c)?;
         let buffers =
             [(3, &part_sums), (4, &self.learned), (7, &self.used), (11, &d_learned), (12, &line)];
@@ -38,11 +38,18 @@ impl Layer {
         let buffers = [(5, pooled), (6, winners), (7, d_map), (8, &line), (9, &d_u)];
         b.add_elements(&shaders::pool("unpool"), &self.pool_settings(n * c), &buffers, n * c)?;
 
+        if self.biased {
+            // Over the images, then over the places.
+            let places = b.scratch("gradient by the bias of each place", g.positions() * c)?;
+            b.reduce(&d_u, batch, g.positions() * c, (&places, 0), (1.0, 0.0))?;
+            b.reduce(&places, g.positions(), c, (&d_learned, 2 * c), (1.0, 0.0))?;
+        }
+
         let d_weights = b.scratch("numerators", c * d)?;
         let places = self.places(b, batch)?;
         self.gate_patches(b, Operand::columns(&d_u, c), x, &places, n, &d_weights, false)?;
         if self.normalised {
-            let settings = [U(c), U(d), U(1), U(0)];
+            let settings = self.weights_settings(None);
             let buffers = [(1, &self.weights), (9, &self.scale), (10, &d_weights)];
             b.add(&shaders::weights("through_norm"), &settings, &buffers, grid_of(c))?;
         }

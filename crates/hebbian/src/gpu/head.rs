@@ -17,7 +17,7 @@ pub(super) struct DeviceHead {
     pub(super) weights: Buffer,
     pub(super) bias: Buffer,
     /// Momentum, in the order of [`crate::engine::Gradients::by_parameter`],
-    /// gamma and beta of a layer together.
+    /// gamma, beta and bias of a layer together.
     pub(super) momentum: Vec<Buffer>,
     /// Learning rate, momentum, weight decay.
     pub(super) settings: Buffer,
@@ -28,7 +28,7 @@ impl DeviceHead {
         let mut momentum = Vec::new();
         for layer in layers {
             momentum.push(gpu.buffer("momentum", layer.g.weight_len())?);
-            momentum.push(gpu.buffer("momentum", 2 * layer.g.filters)?);
+            momentum.push(gpu.buffer("momentum", layer.learned_len())?);
         }
         momentum.push(gpu.buffer("momentum", head.weights.len())?);
         momentum.push(gpu.buffer("momentum", head.bias.len())?);
@@ -76,7 +76,7 @@ impl DeviceHead {
         let columns = Operand::columns(&features, f);
         b.product(&Product::new(d_columns, columns, [k, f, batch], &d_weights))?;
         let d_bias = b.scratch("gradient by the bias", k)?;
-        b.reduce(&d_scores, batch, k, &d_bias, (1.0, 0.0))?;
+        b.reduce(&d_scores, batch, k, (&d_bias, 0), (1.0, 0.0))?;
         let mut d_features = b.scratch("gradient by the features", batch * f)?;
         let (d_rows, weights) = (Operand::rows(&d_scores, k), Operand::columns(&self.weights, f));
         b.product(&Product::new(d_rows, weights, [batch, f, k], &d_features))?;

@@ -5,23 +5,17 @@ use wgpu::Buffer;
 use super::device::Gpu;
 use super::plan::{Builder, Word, grid_of};
 use super::product::{Operand, Places, Product};
-use super::shaders::{self, Use};
+use super::shaders;
+use crate::Result;
 use crate::network::{Block, NORM_EPS, NORM_MOMENTUM, NormKind};
-use crate::ops::Geometry;
-use crate::rules::{GateWgsl, Projection, Reconstruction, Rule};
-use crate::update::{Order, choose_order};
-use crate::{Error, Result};
+use crate::ops::{Activation, Geometry};
+use crate::rules::{Projection, Reconstruction};
 use Word::{F, U};
 
-/// Most workgroups that share the rows of a gate.
-const GATE_GROUPS: usize = 512;
 /// Most parts of a sum over the rows of a map.
 const NORM_PARTS: usize = 64;
 /// Workgroups that measure a change, and so pairs of sums.
 pub(super) const CHANGE_PARTS: usize = 128;
-/// Neurons of a block in deflation: larger than on the CPU, as each block
-/// costs two kernels.
-const DEFLATION_BLOCK: usize = 256;
 
 /// A layer's numbers on the card.
 pub(super) struct Layer {
@@ -32,12 +26,14 @@ pub(super) struct Layer {
     pub(super) g: Geometry,
     kind: NormKind,
     pub(super) normalised: bool,
+    activation: Activation,
+    pub(super) biased: bool,
     /// Weights, C x D.
     pub(super) weights: Buffer,
     /// Their norms and the scale of the projections, C each.
-    norms: Buffer,
+    pub(super) norms: Buffer,
     pub(super) scale: Buffer,
-    /// gamma and beta, C each.
+    /// gamma, beta and, where there is one, bias, C each.
     pub(super) learned: Buffer,
     /// Running mean and variance, C each.
     pub(super) running: Buffer,
@@ -74,7 +70,7 @@ pub(super) fn is_plain(g: &Geometry) -> bool {
 }
 
 /// Rows of each of at most `most` parts, and the parts.
-fn split(rows: usize, most: usize) -> (usize, usize) {
+pub(super) fn split(rows: usize, most: usize) -> (usize, usize) {
     let each = rows.div_ceil(most);
     (each, rows.div_ceil(each))
 }
@@ -85,25 +81,34 @@ impl Layer {
         gpu: &Gpu,
         index: usize,
         block: &Block,
-        projection: Projection,
+        (projection, activation): (Projection, Activation),
     ) -> Result<Self> {
         let name = format!("L{}", index + 1);
         let c = block.geometry.filters;
         let norm = &block.norm;
+        let bias = block.bias.as_deref().unwrap_or_default();
+        let learned = [&norm.gamma[..], &norm.beta, bias];
         let buffer = |what: &str, data: &[f32]| gpu.buffer_of(&format!("{name}: {what}"), data);
         Ok(Self {
             g: flattened(&block.geometry),
             kind: norm.kind,
             normalised: projection == Projection::Normalised,
+            activation,
+            biased: block.bias.is_some(),
             weights: buffer("the weights", &block.weights)?,
             norms: gpu.buffer("norms", c)?,
             scale: gpu.buffer("scale", c)?,
-            learned: buffer("gamma and beta", &[&norm.gamma[..], &norm.beta].concat())?,
+            learned: buffer("gamma, beta and bias", &learned.concat())?,
             running: buffer("the running statistics", &[&norm.mean[..], &norm.var].concat())?,
             used: gpu.buffer("normalisation", 5 * c)?,
             rate: gpu.uniform(&[0; 4]),
             name,
         })
+    }
+
+    /// Numbers of gamma, beta and bias together.
+    pub(super) fn learned_len(&self) -> usize {
+        (2 + usize::from(self.biased)) * self.g.filters
     }
 
     /// Where its patches lie.
@@ -113,12 +118,25 @@ impl Layer {
         b.places(&format!("{}: the patches", self.name), batch, map, 1, make)
     }
 
+    /// Settings of the kernels over weights; what a neuron subtracts of its own
+    /// weight follows from the reconstruction.
+    pub(super) fn weights_settings(&self, reconstruction: Option<Reconstruction>) -> [Word; 5] {
+        let (gates, rate) = match reconstruction {
+            Some(Reconstruction::Own) => (1, 1.0),
+            Some(Reconstruction::Decay(rate)) => (0, rate),
+            Some(Reconstruction::Unmixing(_)) => (0, -1.0),
+            Some(Reconstruction::Prefix | Reconstruction::All) | None => (0, 0.0),
+        };
+        let (c, d) = (self.g.filters, self.g.patch_len());
+        [U(c), U(d), U(self.normalised.into()), U(gates), F(rate)]
+    }
+
     /// Projections `U = X W^T` (N x C) of a batch, by weights whose norms are
     /// taken anew.
-    fn project(&self, b: &mut Builder<'_>, x: &Buffer, batch: usize) -> Result<Buffer> {
+    pub(super) fn project(&self, b: &mut Builder<'_>, x: &Buffer, batch: usize) -> Result<Buffer> {
         let (g, n) = (&self.g, batch * self.g.positions());
         let (c, d) = (g.filters, g.patch_len());
-        let settings = [U(c), U(d), U(self.normalised.into()), U(0)];
+        let settings = self.weights_settings(None);
         let buffers = [(1, &self.weights), (2, &self.norms), (3, &self.scale)];
         b.add(&shaders::weights("weight_norms"), &settings, &buffers, grid_of(c))?;
         let u = b.scratch("the responses", n * c)?;
@@ -135,21 +153,30 @@ impl Layer {
     }
 
     /// Shape of the pooling kernels.
-    pub(super) fn pool_settings(&self, entries: usize) -> [Word; 7] {
+    pub(super) fn pool_settings(&self, entries: usize) -> [Word; 9] {
         let g = &self.g;
         let sides = [g.out_height(), g.out_width(), g.pooled_height(), g.pooled_width()];
         let [height, width, pooled_height, pooled_width] = sides.map(U);
-        [U(entries), U(g.filters), height, width, pooled_height, pooled_width, U(g.pool)]
+        let tanh = U((self.activation == Activation::Tanh).into());
+        let (pool, biased) = (U(g.pool), U(self.biased.into()));
+        let filters = U(g.filters);
+        [U(entries), filters, height, width, pooled_height, pooled_width, pool, tanh, biased]
     }
 
-    /// ReLU, pooling and normalisation of the projections; `train` by the
+    /// Activation, pooling and normalisation of the projections; `train` by the
     /// batch's own statistics.
-    fn finish(&self, b: &mut Builder<'_>, u: &Buffer, batch: usize, train: bool) -> Result<Passed> {
+    pub(super) fn finish(
+        &self,
+        b: &mut Builder<'_>,
+        u: &Buffer,
+        batch: usize,
+        train: bool,
+    ) -> Result<Passed> {
         let len = batch * self.g.output_len();
         let pooled = b.scratch(&format!("{}: the pooled map", self.name), len)?;
         let winners = b.scratch(&format!("{}: the winners", self.name), len)?;
         let map = b.scratch(&format!("{}: the normalised map", self.name), len)?;
-        let buffers = [(1, u), (2, &self.scale), (3, &pooled), (4, &winners)];
+        let buffers = [(1, u), (2, &self.scale), (3, &pooled), (4, &winners), (10, &self.learned)];
         b.add_elements(&shaders::pool("pool"), &self.pool_settings(len), &buffers, len)?;
 
         let c = self.g.filters;
@@ -196,127 +223,6 @@ impl Layer {
         self.finish(b, &u, batch, train)
     }
 
-    /// Forward pass in training mode and the Hebbian update, both from the
-    /// weights before it. With `change`, sums of the squares of `dW` and of
-    /// `W` go there in pairs.
-    pub(super) fn learn(
-        &self,
-        b: &mut Builder<'_>,
-        rule: &dyn Rule,
-        x: &Buffer,
-        batch: usize,
-        change: Option<&Buffer>,
-    ) -> Result<Passed> {
-        let Some(gate) = rule.gate_wgsl() else {
-            let problem =
-                format!("the rule {} has no form for the GPU; run on the CPU", rule.name());
-            return Err(Error::Device(problem));
-        };
-        let u = self.project(b, x, batch)?;
-        let places = self.places(b, batch)?;
-        let (gates, sums) = self.gate(b, &gate, &u, x, batch, &places)?;
-        let passed = self.finish(b, &u, batch, true)?;
-        let numerators = self.numerators(b, rule.reconstruction(), x, batch, &places, &gates)?;
-        let (c, d) = (self.g.filters, self.g.patch_len());
-        let own = rule.reconstruction() == Reconstruction::Own;
-        let settings = [U(c), U(d), U(0), U(own.into())];
-        if let Some(change) = change {
-            let buffers = [(1, &self.weights), (4, &sums), (5, &numerators), (8, change)];
-            let grid = [CHANGE_PARTS, 1, 1];
-            b.add(&shaders::weights("change"), &settings, &buffers, grid)?;
-        }
-        let buffers = [(4, &sums), (5, &numerators), (6, &self.rate), (7, &self.weights)];
-        let grid = grid_of((c * d).div_ceil(64));
-        b.add(&shaders::weights("apply"), &settings, &buffers, grid)?;
-        Ok(passed)
-    }
-
-    /// Gates (N x C), and the denominators and sums of gates (C each).
-    fn gate(
-        &self,
-        b: &mut Builder<'_>,
-        gate: &GateWgsl,
-        u: &Buffer,
-        x: &Buffer,
-        batch: usize,
-        places: &Places,
-    ) -> Result<(Buffer, Buffer)> {
-        let (g, n, c) = (&self.g, batch * self.g.positions(), self.g.filters);
-        let (each, groups) = split(n, GATE_GROUPS);
-        let gates = b.scratch("the gates", n * c)?;
-        let parts = b.scratch("parts of gate sums", groups * 2 * c)?;
-        let sums = b.scratch("gate sums", 2 * c)?;
-        let [height, width, channels] = places.map.map(U);
-        let settings = [U(n), U(c), U(g.patch_len()), U(each), height, width, channels];
-        let buffers = [
-            (1, u),
-            (2, &self.norms),
-            (3, x),
-            (4, &gates),
-            (5, &parts),
-            (10, &places.rows),
-            (11, &places.columns),
-        ];
-        b.add(&shaders::gate(gate), &settings, &buffers, [groups, 1, 1])?;
-        b.reduce(&parts, groups, 2 * c, &sums, (1.0, 0.0))?;
-        Ok((gates, sums))
-    }
-
-    /// `A^T X`, less `tril(A^T A) W` for a prefix reconstruction (C x D); what
-    /// `Reconstruction::Own` subtracts is left to the update.
-    fn numerators(
-        &self,
-        b: &mut Builder<'_>,
-        reconstruction: Reconstruction,
-        x: &Buffer,
-        batch: usize,
-        places: &Places,
-        gates: &Buffer,
-    ) -> Result<Buffer> {
-        let (g, n) = (&self.g, batch * self.g.positions());
-        let (c, d) = (g.filters, g.patch_len());
-        let out = b.scratch("numerators", c * d)?;
-        let columns = Operand::columns(gates, c);
-        if reconstruction == Reconstruction::Own {
-            self.gate_patches(b, columns, x, places, n, &out, true)?;
-            return Ok(out);
-        }
-        let weights = Operand::columns(&self.weights, d);
-        // With more patches than neurons, writing them out would cost more
-        // than deflation saves.
-        let order = if n < c { choose_order(reconstruction, n, c, d) } else { Order::Gram };
-        let block = match order {
-            Order::Gram => {
-                self.gate_patches(b, columns, x, places, n, &out, true)?;
-                c.next_multiple_of(64)
-            }
-            Order::Deflation { .. } => {
-                let residual = self.unfold(b, x, n, places)?;
-                for start in (0..c).step_by(DEFLATION_BLOCK) {
-                    let rows = DEFLATION_BLOCK.min(c - start);
-                    let left = Operand::columns(&residual, d);
-                    let shape = [rows, d, n];
-                    let product = Product::new(columns.from(start), left, shape, &out);
-                    b.product(&Product { out: (&out, start * d), ..product })?;
-                    if start + rows < c {
-                        let gates = Operand::rows(gates, c).from(start);
-                        let shape = [n, d, rows];
-                        let own = weights.from(start * d);
-                        let product = Product::new(gates, own, shape, &residual);
-                        b.product(&Product { alpha: -1.0, beta: 1.0, ..product })?;
-                    }
-                }
-                DEFLATION_BLOCK
-            }
-        };
-        let gram = b.scratch("the products of gates", c * block)?;
-        let product = Product::new(columns, columns, [c, block, n], &gram);
-        b.product(&Product { what: (Use::Gram, block), half: true, ..product })?;
-        let product = Product::new(Operand::rows(&gram, block), weights, [c, d, block], &out);
-        b.product(&Product { what: (Use::Triangle, block), alpha: -1.0, beta: 1.0, ..product })?;
-        Ok(out)
-    }
-
     /// `out = A^T X` of gates (or gradients) given by their columns.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn gate_patches(
@@ -336,16 +242,5 @@ impl Layer {
             Operand::patches_across(x, places)
         };
         b.product(&Product { half, ..Product::new(columns, patches, [c, d, n], out) })
-    }
-
-    /// All patches of a batch written out, N x D.
-    fn unfold(&self, b: &mut Builder<'_>, x: &Buffer, n: usize, p: &Places) -> Result<Buffer> {
-        let d = self.g.patch_len();
-        let out = b.scratch("the unfolded patches", n * d)?;
-        let [height, width, channels] = p.map.map(U);
-        let settings = [U(n * d), U(d), height, width, channels];
-        let buffers = [(1, x), (2, &out), (10, &p.rows), (11, &p.columns)];
-        b.add_elements(&shaders::unfold(), &settings, &buffers, n * d)?;
-        Ok(out)
     }
 }

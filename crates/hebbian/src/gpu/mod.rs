@@ -18,6 +18,7 @@ mod device;
 mod engine;
 mod head;
 mod layer;
+mod learn;
 mod network;
 mod plan;
 mod product;

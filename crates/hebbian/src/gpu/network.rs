@@ -12,7 +12,6 @@ use super::layer::{CHANGE_PARTS, Layer};
 use super::plan::{Builder, Plan, Scratch};
 use crate::engine::{HebbianStep, SupervisedStep};
 use crate::network::{Head, Network};
-use crate::ops::Activation;
 use crate::{Error, Result};
 
 /// Steps that may be queued before the host waits for the oldest.
@@ -54,14 +53,9 @@ impl GpuNetwork {
             let problem = format!("{} does not compute in half precision", gpu.name());
             return Err(Error::Device(problem));
         }
-        let biased = network.blocks.iter().any(|block| block.bias.is_some());
-        if biased || network.activation != Activation::Relu {
-            let problem = "the graphics card computes layers with ReLU and without bias only; \
-                           run this network on the cpu";
-            return Err(Error::Device(problem.into()));
-        }
         let blocks = network.blocks.iter().enumerate();
-        let layers = blocks.map(|(i, block)| Layer::new(gpu, i, block, network.projection));
+        let response = (network.projection, network.activation);
+        let layers = blocks.map(|(i, block)| Layer::new(gpu, i, block, response));
         let layers = layers.collect::<Result<Vec<_>>>()?;
         let (scratch, plans, queued) = (Scratch::default(), HashMap::new(), VecDeque::new());
         let gpu = Arc::clone(gpu);
@@ -204,7 +198,7 @@ impl GpuNetwork {
                 let [weights, learned] = [2 * index, 2 * index + 1].map(|i| &head.momentum[i]);
                 let len = layer.g.weight_len();
                 head.descend(b, &d_weights, &layer.weights, weights, len)?;
-                head.descend(b, &d_learned, &layer.learned, learned, 2 * layer.g.filters)?;
+                head.descend(b, &d_learned, &layer.learned, learned, layer.learned_len())?;
                 d_map = d_x.unwrap_or(d_map);
             }
             Ok(())
@@ -221,7 +215,7 @@ impl GpuNetwork {
         for layer in &self.layers {
             let c = layer.g.filters;
             parts.push((&layer.weights, layer.g.weight_len()));
-            parts.extend([(&layer.learned, 2 * c), (&layer.running, 2 * c)]);
+            parts.extend([(&layer.learned, layer.learned_len()), (&layer.running, 2 * c)]);
         }
         if let Some(head) = &self.head {
             parts.push((&head.weights, head.classes * head.features));
@@ -232,7 +226,10 @@ impl GpuNetwork {
         for block in &mut network.blocks {
             let c = block.geometry.filters;
             block.weights = next();
-            (block.norm.gamma, block.norm.beta) = halves(next(), c);
+            let mut learned = next();
+            let bias = learned.split_off(2 * c);
+            (block.norm.gamma, block.norm.beta) = halves(learned, c);
+            block.bias = block.bias.is_some().then_some(bias);
             (block.norm.mean, block.norm.var) = halves(next(), c);
         }
         if let Some(head) = head.filter(|_| self.head.is_some()) {
@@ -242,16 +239,17 @@ impl GpuNetwork {
         Ok(())
     }
 
-    /// The momentum of every parameter: weight, gamma and beta of each layer,
-    /// then weight and bias of the classifier; empty without a classifier.
+    /// The momentum of every parameter: weight, gamma, beta and, where there is
+    /// one, bias of each layer, then weight and bias of the classifier; empty
+    /// without a classifier.
     pub fn momentum(&self) -> Result<Vec<Vec<f32>>> {
         let Some(head) = &self.head else { return Ok(Vec::new()) };
         let parts: Vec<_> = head.momentum.iter().zip(self.momentum_lens(head)).collect();
         let mut all = Vec::new();
         for (index, values) in self.gpu.read(&parts)?.into_iter().enumerate() {
             if index % 2 == 1 && index / 2 < self.layers.len() {
-                let (gamma, beta) = halves(values, self.layers[index / 2].g.filters);
-                all.extend([gamma, beta]);
+                let filters = self.layers[index / 2].g.filters;
+                all.extend(values.chunks_exact(filters).map(<[f32]>::to_vec));
             } else {
                 all.push(values);
             }
@@ -269,9 +267,11 @@ impl GpuNetwork {
         let mut given = momentum.iter();
         let mut next = || given.next().cloned().ok_or_else(wrong);
         let mut values = Vec::new();
-        for _ in &self.layers {
+        for layer in &self.layers {
             values.push(next()?);
-            values.push([next()?, next()?].concat());
+            let learned = layer.learned_len() / layer.g.filters;
+            let learned: Vec<_> = (0..learned).map(|_| next()).collect::<Result<_>>()?;
+            values.push(learned.concat());
         }
         values.extend([next()?, next()?]);
         let same = |(values, len): (&Vec<f32>, usize)| values.len() == len;
@@ -286,7 +286,7 @@ impl GpuNetwork {
 
     /// Lengths of the buffers of the momentum.
     fn momentum_lens(&self, head: &DeviceHead) -> Vec<usize> {
-        let layers = self.layers.iter().map(|layer| [layer.g.weight_len(), 2 * layer.g.filters]);
+        let layers = self.layers.iter().map(|layer| [layer.g.weight_len(), layer.learned_len()]);
         layers.flatten().chain([head.classes * head.features, head.classes]).collect()
     }
 

@@ -185,24 +185,24 @@ impl Builder<'_> {
         }
         self.add(&shader, &settings, &buffers, [tiles_m, tiles_n, parts])?;
         if split {
-            self.reduce(out, parts, m * n, p.out.0, (p.alpha, p.beta))?;
+            self.reduce(out, parts, m * n, p.out, (p.alpha, p.beta))?;
         }
         Ok(())
     }
 
-    /// Adds up `parts` parts of `len` numbers each:
-    /// `out = alpha * sum + beta * out`.
+    /// Adds up `parts` parts of `len` numbers each, from number `start` of `out`
+    /// on: `out = alpha * sum + beta * out`.
     pub(super) fn reduce(
         &mut self,
         from: &Buffer,
         parts: usize,
         len: usize,
-        out: &Buffer,
+        (out, start): (&Buffer, usize),
         (alpha, beta): (f32, f32),
     ) -> Result<()> {
         const COLUMNS: usize = 32;
         let settings = [Word::U(len), Word::U(parts), Word::F(alpha), Word::F(beta)];
-        let rest = [Word::U(0), Word::U(0), Word::U(0)];
+        let rest = [0, 0, 0, start].map(Word::U);
         let settings = [&settings[..], &rest].concat();
         let shader = shaders::elements("reduce");
         self.add(&shader, &settings, &[(1, from), (2, out)], grid_of(len.div_ceil(COLUMNS)))

@@ -158,6 +158,7 @@ pub(super) fn gate(rule: &GateWgsl) -> Shader {
         ("rows", include_str!("shaders/rows.wgsl")),
         ("patches", &patches("map", 1)),
         ("constants", &constants.join("\n")),
+        ("squash", include_str!("shaders/squash.wgsl")),
         ("rule", rule.body),
     ];
     Shader { entry: "gate_rows", source: fill(include_str!("shaders/gate.wgsl"), &values) }
@@ -165,7 +166,8 @@ pub(super) fn gate(rule: &GateWgsl) -> Shader {
 
 /// An entry point of `pool.wgsl`.
 pub(super) fn pool(entry: &'static str) -> Shader {
-    Shader { entry, source: include_str!("shaders/pool.wgsl").into() }
+    let values = [("squash", include_str!("shaders/squash.wgsl"))];
+    Shader { entry, source: fill(include_str!("shaders/pool.wgsl"), &values) }
 }
 
 /// An entry point of `norm.wgsl`.

@@ -9,5 +9,6 @@ mod vector;
 pub use gemm::{Mat, MatMut, gemm};
 pub use panels::{Packing, Panels, Rows, outer, project};
 pub use vector::{
-    add_assign, add_column_sums, dot, dot_inlined, exp, largest, simd, sum, sum_of_squares, tanh,
+    add_assign, add_column_sums, dot, dot_inlined, exp, largest, ln, simd, sum, sum_of_squares,
+    tanh,
 };

@@ -112,6 +112,32 @@ pub fn exp(x: f32) -> f32 {
     p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()))
 }
 
+/// Natural logarithm of a number above zero, by splitting off the power of two
+/// and a polynomial for the rest, within two units in the last place of the
+/// result or of one; zero and less count as the smallest normal number. To be
+/// inlined as [`dot_inlined`] is.
+#[inline(always)]
+#[allow(clippy::excessive_precision)]
+pub fn ln(x: f32) -> f32 {
+    let bits = x.max(f32::MIN_POSITIVE).to_bits();
+    // x = m 2^e with m in [sqrt(1/2), sqrt(2)).
+    let above = bits.wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let e = (above.cast_signed() >> 23) as f32;
+    let m = f32::from_bits((above & 0x007f_ffff) + std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let r = m - 1.0;
+    let square = r * r;
+    let p = 7.037_683_629_2e-2 * r - 1.151_461_031_0e-1;
+    let p = p * r + 1.167_699_874_0e-1;
+    let p = p * r - 1.242_014_084_6e-1;
+    let p = p * r + 1.424_932_278_7e-1;
+    let p = p * r - 1.666_805_766_5e-1;
+    let p = p * r + 2.000_071_476_5e-1;
+    let p = p * r - 2.499_999_399_3e-1;
+    let p = p * r + 3.333_333_117_4e-1;
+    let small = p * r * square - 2.121_944_4e-4 * e - 0.5 * square;
+    r + small + 0.693_359_375 * e
+}
+
 /// Hyperbolic tangent, within four units in the last place of one. To be
 /// inlined as [`dot_inlined`] is.
 #[inline(always)]
@@ -147,6 +173,19 @@ mod tests {
             let error = (f64::from(got) - want).abs() / want;
             assert!(error < 2.5e-7, "{got} against {want}: {error}");
         }
+    }
+
+    #[test]
+    fn ln_agrees_with_the_standard_library() {
+        let near_one = (5000..20000).map(|i| i as f32 / 10000.0);
+        let far = (-125..128).map(|e| 1.37 * 2f32.powi(e));
+        for x in near_one.chain(far) {
+            let (got, want) = (ln(x), f64::from(x).ln());
+            let error = (f64::from(got) - want).abs() / want.abs().max(0.5);
+            assert!(error < 2.5e-7, "{x}: {got} against {want}: {error}");
+        }
+        assert_eq!(ln(1.0), 0.0);
+        assert_eq!(ln(0.0), ln(f32::MIN_POSITIVE));
     }
 
     #[test]

@@ -12,15 +12,23 @@
 //!
 //! For the GPU, a rule states its gate once more, in WGSL ([`GateWgsl`]).
 //!
-//! Adding a rule: one file here, and its name in the list at the end.
+//! Adding a rule: one file here, and its entry in the list at the end. A family
+//! that differs in a word is one file.
 
 use std::fmt;
 
 use num_traits::{Float, NumAssign};
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::linalg::simd;
 use crate::ops::Activation;
+
+mod competition;
+mod reconstruction;
+mod response;
+
+pub use reconstruction::{Reach, Reconstruction};
 
 /// A floating-point type the oracle can run in: `f64` to check, `f32` to be
 /// compared with in benchmarks.
@@ -34,15 +42,6 @@ pub enum Projection {
     Plain,
     /// `w . x / ||w||`
     Normalised,
-}
-
-/// What is subtracted from `A^T X`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reconstruction {
-    /// Each neuron's own weight: `diag(colsum A) W`.
-    Own,
-    /// The weights up to the neuron's own, in channel order: `tril(A^T A) W`.
-    Prefix,
 }
 
 /// Projections of a block of patches, as a gate sees them.
@@ -64,6 +63,7 @@ pub struct Projections<'a> {
 /// for (var i = lane(); i < c; i += LANES)  the neurons of an invocation
 /// u(i), weight_norm(i)                     projection and weight norm of neuron i
 /// patch_norm(), inverse(x)                 norm of the patch; 1 / x, 1 for 0
+/// squash(x)                                hyperbolic tangent
 /// row_max(x), row_sum(x)                   over all invocations
 /// keep(i, x), kept(i)                      a number to be had again later
 /// gate(i, a, share)                        gate of neuron i, and the row's
@@ -104,6 +104,12 @@ impl<'a, T: Real> Samples<'a, T> {
 
 pub(crate) fn inner<T: Real>(a: &[T], b: &[T]) -> T {
     a.iter().zip(b).fold(T::zero(), |sum, (&a, &b)| sum + a * b)
+}
+
+/// A norm or a sum to divide by: 1 for 0.
+#[inline(always)]
+fn nonzero<T: Real>(x: T) -> T {
+    if x == T::zero() { T::one() } else { x }
 }
 
 /// A learning rule with checked parameters.
@@ -191,18 +197,45 @@ pub fn build(name: &str, params: toml::Table) -> Result<Box<dyn Rule>> {
 }
 
 fn parse<P: serde::de::DeserializeOwned>(params: toml::Table) -> Result<P> {
-    params.try_into().map_err(|e: toml::de::Error| Error::config("rule", e.message()))
+    let problem = |e: toml::de::Error| e.to_string().trim().replace('\n', " ");
+    params.try_into().map_err(|e| Error::config("rule", problem(e)))
+}
+
+/// Parameters of a rule that has none.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
+/// Refuses a parameter that is not a number above zero.
+fn check_above_zero(field: &str, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::config(field, format!("is {value}; it must be a number above 0")))
+}
+
+/// The parameters of a rule as a table.
+fn table<const N: usize>(params: [(&str, toml::Value); N]) -> toml::Table {
+    params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 macro_rules! rules {
-    ($($file:ident),* $(,)?) => {
+    ($($file:ident: $($info:ident),+;)*) => {
         $(pub mod $file;)*
         /// Every rule, in the order in which they are listed to people.
-        pub static RULES: &[RuleInfo] = &[$($file::INFO),*];
+        pub static RULES: &[RuleInfo] = &[$($($file::$info),+),*];
     };
 }
 
-rules![hpca, soft_wta];
+rules![
+    hpca: HPCA, HPCA_TANH;
+    soft_wta: SOFT_WTA;
+    power_soft_wta: POWER_SOFT_WTA;
+    k_wta: K_WTA;
+    oja_subspace: OJA_SUBSPACE;
+    ica: ICA, HICA;
+    hebb: HEBB;
+];
 
 #[cfg(test)]
 mod tests {
@@ -217,5 +250,25 @@ mod tests {
         assert!(error.contains("temprature") && error.contains("temperature"), "{error}");
         let error = build("soft-wta", "temperature = 0.0".parse().unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "rule.temperature: is 0; it must be a number above 0");
+        for (name, params, words) in [
+            ("k-wta", "k = 0", "rule.k"),
+            ("k-wta", "k = -1", "`k`"),
+            ("power-soft-wta", "k = nan", "rule.k"),
+            ("hebb", "decay = -0.1", "rule.decay"),
+            ("ica", "k = 1", "`k`"),
+        ] {
+            let error = build(name, params.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(words), "{name}, {params}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_rule_is_built_under_its_name_again_from_its_parameters() {
+        for info in RULES {
+            let rule = build(info.name, toml::Table::new()).unwrap();
+            assert_eq!(rule.name(), info.name);
+            let again = build(info.name, rule.params()).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{rule:?}"));
+        }
     }
 }

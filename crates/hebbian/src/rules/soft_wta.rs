@@ -13,16 +13,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
+    GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
+    check_above_zero, competition, parse, table,
 };
-use crate::error::{Error, Result};
 use crate::linalg::{exp, largest, sum};
 
-pub(super) const INFO: RuleInfo = RuleInfo {
+pub(super) const SOFT_WTA: RuleInfo = RuleInfo {
     name: "soft-wta",
     summary: "soft winner-takes-all: neurons move towards the patches they win",
     learning_rate: 1e-3,
-    build: |params| Ok(Box::new(parse::<SoftWta>(params)?.checked()?)),
+    build: |params| {
+        let rule = parse::<SoftWta>(params)?;
+        check_above_zero("rule.temperature", rule.temperature)?;
+        Ok(Box::new(rule))
+    },
 };
 
 /// Soft-WTA and its parameter.
@@ -40,25 +44,13 @@ impl Default for SoftWta {
     }
 }
 
-impl SoftWta {
-    fn checked(self) -> Result<Self> {
-        if self.temperature > 0.0 && self.temperature.is_finite() {
-            return Ok(self);
-        }
-        let problem = format!("is {}; it must be a number above 0", self.temperature);
-        Err(Error::config("rule.temperature", problem))
-    }
-}
-
 impl Rule for SoftWta {
     fn name(&self) -> &'static str {
-        INFO.name
+        SOFT_WTA.name
     }
 
     fn params(&self) -> toml::Table {
-        let mut table = toml::Table::new();
-        table.insert("temperature".into(), self.temperature.into());
-        table
+        table([("temperature", self.temperature.into())])
     }
 
     fn projection(&self) -> Projection {
@@ -137,33 +129,10 @@ impl Rule for SoftWta {
 }
 
 fn naive<T: Real>(samples: &Samples<'_, T>, temperature: T) -> Vec<T> {
-    let one = T::one();
-    let nonzero = |norm: T| if norm == T::zero() { one } else { norm };
-    let norm = |v: &[T]| nonzero(inner(v, v).sqrt());
-    let norms: Vec<T> = samples.weights().map(norm).collect();
-    let mut delta = vec![T::zero(); samples.w.len()];
-    let mut total = vec![T::zero(); norms.len()];
-    for x in samples.patches() {
-        let length = norm(x);
-        let scores: Vec<T> = samples
-            .weights()
-            .zip(&norms)
-            .map(|(w, &n)| ((inner(w, x) / (n * length) + one) / (one + one)).powi(2) / temperature)
-            .collect();
-        let best = scores.iter().fold(T::neg_infinity(), |best, &s| best.max(s));
-        let sum = scores.iter().fold(T::zero(), |sum, &s| sum + (s - best).exp());
-        let neurons = samples.weights().zip(delta.chunks_exact_mut(samples.d));
-        for (((w, delta), &score), total) in neurons.zip(&scores).zip(&mut total) {
-            let r = (score - best).exp() / sum;
-            *total += r;
-            for ((delta, &x), &w) in delta.iter_mut().zip(x).zip(w) {
-                *delta += r * r * (x - w);
-            }
-        }
-    }
-    for (delta, &total) in delta.chunks_exact_mut(samples.d).zip(&total) {
-        let total = nonzero(total);
-        delta.iter_mut().for_each(|delta| *delta /= total);
-    }
-    delta
+    competition::naive(samples, |s| {
+        let best = s.iter().fold(T::neg_infinity(), |best, &s| best.max(s));
+        s.iter_mut().for_each(|s| *s = ((*s - best) / temperature).exp());
+        let sum = s.iter().fold(T::zero(), |sum, &s| sum + s);
+        s.iter_mut().for_each(|s| *s /= sum);
+    })
 }

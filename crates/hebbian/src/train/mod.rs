@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod evaluate;
 mod finetune;
+mod hebbian_head;
 mod pretrain;
 mod probe;
 
@@ -12,6 +13,7 @@ pub use checkpoint::{Checkpoint, Cursor, RunFolder};
 pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol};
 pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
+pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use pretrain::pretrain;
 pub use probe::train_head;
 

@@ -48,6 +48,7 @@ pub fn pretrain(
 ) -> Result<(Model, Vec<Skipped>)> {
     let depth = model.network.depth();
     config.check(depth)?;
+    check_unbiased(&model.network)?;
     if images.is_empty() {
         return Err(Error::Data("there are no images to pre-train on".into()));
     }
@@ -155,6 +156,17 @@ pub fn pretrain(
         observer(Event::Skipped(&skipped));
     }
     Ok((model, skipped))
+}
+
+/// Hebbian rules know no bias: their layers would learn by other responses than
+/// they give.
+fn check_unbiased(network: &Network) -> Result<()> {
+    let Some(index) = network.blocks.iter().position(|block| block.bias.is_some()) else {
+        return Ok(());
+    };
+    let (network, layer) = (network.spec.name.clone(), format!("L{}", index + 1));
+    let problem = "has a bias, which no Hebbian rule learns; leave `bias` out".into();
+    Err(Error::Network { network, layer, problem })
 }
 
 fn check_finite(network: &Network, step: usize) -> Result<()> {

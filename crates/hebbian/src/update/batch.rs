@@ -4,10 +4,11 @@
 use rayon::prelude::*;
 
 use super::Order;
+use super::deflation::{deflate, from_residual};
 use super::target::{Block, Cut, PARTS, Parts, Target};
 use crate::linalg::{Mat, MatMut, add_column_sums, gemm};
 use crate::ops::sized;
-use crate::rules::Reconstruction;
+use crate::rules::{Reach, Reconstruction};
 
 /// Neurons of a block.
 const NEURONS: usize = 128;
@@ -20,12 +21,46 @@ const GRAM_ROWS: usize = 48;
 /// rows: long sums in single precision lose less so.
 pub(super) const ROWS: usize = 512;
 
+/// All of a batch that an update is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// Patches, N x D.
+    pub(super) patches: &'a [f32],
+    /// Gates, N x C.
+    pub(super) gates: &'a [f32],
+    /// Projections, N x C.
+    pub(super) projections: &'a [f32],
+}
+
+impl<'a> Given<'a> {
+    /// What stands on the right of the product of gates, N x C.
+    pub(super) fn right(&self, reconstruction: Reconstruction) -> &'a [f32] {
+        if reconstruction.unmixes() { self.projections } else { self.gates }
+    }
+}
+
 /// What is subtracted from `A^T X`.
-pub(super) enum Subtract<'a> {
-    /// `diag(sums) W`.
-    Own(&'a [f32]),
-    /// `gram W`, `gram` (C x C) lower triangular.
-    Prefix(&'a [f32]),
+pub(super) struct Subtract {
+    /// Factors `f` of each neuron's own weight: `diag(f) W`.
+    pub(super) own: Option<Vec<f32>>,
+    /// Factors of the weights in reach, C x C, zero for those out of it:
+    /// `gram W`.
+    pub(super) gram: Option<(Vec<f32>, Reach)>,
+}
+
+/// Factors of each neuron's own weight, from its denominator or the sum of its
+/// gates.
+pub(super) fn own_factors(
+    reconstruction: Reconstruction,
+    denominators: &[f32],
+    gate_sums: impl FnOnce() -> Vec<f32>,
+) -> Option<Vec<f32>> {
+    match reconstruction {
+        Reconstruction::Own => Some(gate_sums()),
+        Reconstruction::Decay(rate) => Some(denominators.iter().map(|d| rate * d).collect()),
+        Reconstruction::Unmixing(_) => Some(denominators.iter().map(|d| -d).collect()),
+        Reconstruction::Prefix | Reconstruction::All => None,
+    }
 }
 
 /// Buffers of the parts of an update.
@@ -36,101 +71,115 @@ pub(crate) type Scratch = [Vec<f32>; PARTS];
 /// Where a neuron's own weight is all it subtracts, threads share out the
 /// neurons. Else they share out the columns, and blocks go from the last
 /// neuron to the first, since a prefix reconstruction reads the weights of
-/// the neurons before.
+/// the neurons before; where all weights are read, all neurons are one block.
 pub(super) fn deliver(
     target: Target<'_>,
     d: usize,
     denominators: Vec<f32>,
-    subtract: &Subtract<'_>,
+    subtract: &Subtract,
     scratch: &mut Scratch,
     product: impl Fn(&Block, &mut [f32]) + Sync,
 ) {
     let c = denominators.len();
-    let cut = match subtract {
-        Subtract::Own(_) => Cut::Neurons,
-        Subtract::Prefix(_) => Cut::Columns,
+    let (cut, most) = match &subtract.gram {
+        None => (Cut::Neurons, NEURONS),
+        Some((_, Reach::Prefix)) => (Cut::Columns, NEURONS),
+        Some((_, Reach::All)) => (Cut::Columns, c),
     };
+    let own = subtract.own.as_deref();
     let Parts { steps, columns: width, parts } = target.parts(cut, d, denominators);
     parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
         let Block { neurons, columns } = part.block.clone();
-        for start in neurons.clone().step_by(NEURONS).rev() {
-            let neurons = start..neurons.end.min(start + NEURONS);
+        for start in neurons.clone().step_by(most).rev() {
+            let neurons = start..neurons.end.min(start + most);
             for column in columns.clone().step_by(width) {
                 let columns = column..columns.end.min(column + width);
                 let block = Block { neurons: neurons.clone(), columns };
                 let out = sized(scratch, neurons.len() * block.columns.len());
                 product(&block, out);
-                match subtract {
-                    Subtract::Own(sums) => part.deliver(&block, out, Some(sums), &steps),
-                    Subtract::Prefix(gram) => {
-                        let (rows, upto) =
-                            (neurons.len(), Block { neurons: 0..neurons.end, ..block.clone() });
-                        let gram = Mat::strided(&gram[start * c..], rows, neurons.end, c);
-                        let difference = &mut MatMut::new(out, rows, block.columns.len());
-                        gemm(difference, 1.0, -1.0, gram, part.weights(&upto));
-                        part.deliver(&block, out, None, &steps);
-                    }
+                if let Some((gram, reach)) = &subtract.gram {
+                    let upto = if *reach == Reach::All { c } else { neurons.end };
+                    let gram = Mat::strided(&gram[start * c..], neurons.len(), upto, c);
+                    let upto = Block { neurons: 0..upto, ..block.clone() };
+                    let out = &mut MatMut::new(out, neurons.len(), block.columns.len());
+                    gemm(out, 1.0, -1.0, gram, part.weights(&upto));
                 }
+                part.deliver(&block, out, own, &steps);
             }
         }
     });
 }
 
-/// Delivers the update from all patches (N x D) and gates (N x C) of a batch.
+/// Delivers the update from all patches and gates of a batch.
 pub(super) fn from_batch(
     target: Target<'_>,
     (reconstruction, order): (Reconstruction, Order),
-    (patches, gates): (&[f32], &[f32]),
+    given: &Given<'_>,
     d: usize,
     denominators: Vec<f32>,
     scratch: &mut Scratch,
 ) {
+    let Given { patches, gates, .. } = *given;
     let (n, c) = (patches.len() / d, denominators.len());
-    let product = |block: &Block, out: &mut [f32]| {
+    let own = own_factors(reconstruction, &denominators, || {
+        let mut sums = vec![0.0; c];
+        gates.chunks(ROWS * c).for_each(|gates| add_column_sums(gates, &mut sums));
+        sums
+    });
+    let gram = match (reconstruction.reach(), order) {
+        (None, _) => None,
+        (Some(reach), Order::Gram) => {
+            Some((gram(gates, given.right(reconstruction), c, reach), reach))
+        }
+        (Some(Reach::Prefix), Order::Deflation { block }) => {
+            deflate(target, (reconstruction, block), given, d, denominators, own, scratch);
+            return;
+        }
+        (Some(Reach::All), Order::Deflation { block }) => {
+            from_residual(target, (reconstruction, block), given, d, denominators, own, scratch);
+            return;
+        }
+    };
+    deliver(target, d, denominators, &Subtract { own, gram }, scratch, |block, out| {
+        if reconstruction.unmixes() {
+            out.fill(0.0);
+            return;
+        }
         let (rows, columns) = (block.neurons.len(), block.columns.len());
         let gates = Mat::strided(&gates[block.neurons.start..], n, rows, c);
         let patches = Mat::strided(&patches[block.columns.start..], n, columns, d);
         gemm(&mut MatMut::new(out, rows, columns), 0.0, 1.0, gates.t(), patches);
-    };
-    match (reconstruction, order) {
-        (Reconstruction::Own, _) => {
-            let mut sums = vec![0.0; c];
-            gates.chunks(ROWS * c).for_each(|gates| add_column_sums(gates, &mut sums));
-            deliver(target, d, denominators, &Subtract::Own(&sums), scratch, product);
-        }
-        (Reconstruction::Prefix, Order::Gram) => {
-            let gram = lower_gram(gates, c);
-            deliver(target, d, denominators, &Subtract::Prefix(&gram), scratch, product);
-        }
-        (Reconstruction::Prefix, Order::Deflation { block }) => {
-            deflate(target, block, (patches, gates), d, denominators, scratch);
-        }
-    }
+    });
 }
 
-/// Adds to the lower triangle of `gram` (C x C), and to some numbers above
-/// it, those of `A^T A` of gates rows x C.
-pub(super) fn add_lower_gram(gates: &[f32], c: usize, gram: &mut [f32]) {
+/// Adds to `gram` (C x C) `A^T R` of gates and what stands on their right,
+/// rows x C each; for a prefix, to its lower triangle and some numbers above.
+pub(super) fn add_gram(gates: &[f32], right: &[f32], c: usize, reach: Reach, gram: &mut [f32]) {
     let rows = gates.len() / c;
-    for (block, gram) in gram.chunks_mut(GRAM_ROWS * c).enumerate() {
-        let (start, neurons) = (block * GRAM_ROWS, gram.len() / c);
+    let most = if reach == Reach::All { c } else { GRAM_ROWS };
+    for (block, gram) in gram.chunks_mut(most * c).enumerate() {
+        let (start, neurons) = (block * most, gram.len() / c);
         let own = Mat::strided(&gates[start..], rows, neurons, c);
-        let upto = Mat::strided(gates, rows, start + neurons, c);
+        let upto = Mat::strided(right, rows, start + neurons, c);
         let out = &mut MatMut::strided(gram, neurons, start + neurons, c);
         gemm(out, 1.0, 1.0, own.t(), upto);
     }
 }
 
-/// `tril(A^T A)` of gates N x C, zeros above the diagonal: C x C.
-fn lower_gram(gates: &[f32], c: usize) -> Vec<f32> {
+/// `A^T R` of gates and what stands on their right, N x C each, with zeros
+/// above the diagonal for a prefix: C x C.
+fn gram(gates: &[f32], right: &[f32], c: usize, reach: Reach) -> Vec<f32> {
     let n = gates.len() / c;
     let mut gram = vec![0.0; c * c];
     gram.par_chunks_mut(NEURONS * c).enumerate().for_each(|(block, gram)| {
         let (start, rows) = (block * NEURONS, gram.len() / c);
+        let upto = if reach == Reach::All { c } else { start + rows };
         let own = Mat::strided(&gates[start..], n, rows, c);
-        let upto = Mat::strided(gates, n, start + rows, c);
-        gemm(&mut MatMut::strided(gram, rows, start + rows, c), 0.0, 1.0, own.t(), upto);
-        clear_above(gram, c, start);
+        let right = Mat::strided(right, n, upto, c);
+        gemm(&mut MatMut::strided(gram, rows, upto, c), 0.0, 1.0, own.t(), right);
+        if reach == Reach::Prefix {
+            clear_above(gram, c, start);
+        }
     });
     gram
 }
@@ -140,58 +189,4 @@ pub(super) fn clear_above(gram: &mut [f32], stride: usize, start: usize) {
     for (row, gram) in gram.chunks_exact_mut(stride).enumerate() {
         gram[start + row + 1..].fill(0.0);
     }
-}
-
-/// Prefix reconstruction by deflation: with `E = X`, for each block `b` of
-/// neurons, `out_b = A_b^T E - tril(A_b^T A_b) W_b`, then `E -= A_b W_b`.
-///
-/// The two products with `W_b` are one: `out_b` and `E` lie above each other,
-/// and so do `tril(A_b^T A_b)` and `A_b`. Columns of the patches never meet.
-fn deflate(
-    target: Target<'_>,
-    block: usize,
-    (patches, gates): (&[f32], &[f32]),
-    d: usize,
-    denominators: Vec<f32>,
-    scratch: &mut Scratch,
-) {
-    let (n, c) = (patches.len() / d, denominators.len());
-    let blocks: Vec<usize> = (0..c).step_by(block).collect();
-    let explained: Vec<Vec<f32>> = blocks
-        .par_iter()
-        .map(|&start| {
-            let rows = block.min(c - start);
-            let gates = Mat::strided(&gates[start..], n, rows, c);
-            let mut stack = vec![0.0; (rows + n) * rows];
-            let (gram, copy) = stack.split_at_mut(rows * rows);
-            gemm(&mut MatMut::new(gram, rows, rows), 0.0, 1.0, gates.t(), gates);
-            clear_above(gram, rows, 0);
-            for (row, copy) in copy.chunks_exact_mut(rows).enumerate() {
-                copy.copy_from_slice(gates.row(row));
-            }
-            stack
-        })
-        .collect();
-    let Parts { steps, parts, .. } = target.parts(Cut::Columns, d, denominators);
-    parts.into_par_iter().zip(scratch).for_each(|(mut part, scratch)| {
-        let columns = part.block.columns.clone();
-        let width = columns.len();
-        let stack = sized(scratch, (block + n) * width);
-        for (row, residual) in stack[block * width..].chunks_exact_mut(width).enumerate() {
-            residual.copy_from_slice(&patches[row * d..][columns.clone()]);
-        }
-        for (&start, explained) in blocks.iter().zip(&explained) {
-            let rows = block.min(c - start);
-            let stack = &mut stack[(block - rows) * width..];
-            let (out, residual) = stack.split_at_mut(rows * width);
-            let gates = Mat::strided(&gates[start..], n, rows, c);
-            let out = &mut MatMut::new(out, rows, width);
-            gemm(out, 0.0, 1.0, gates.t(), Mat::new(residual, n, width));
-            let stack_mat = &mut MatMut::new(stack, rows + n, width);
-            let explained = Mat::new(explained, rows + n, rows);
-            let own = Block { neurons: start..start + rows, columns: columns.clone() };
-            gemm(stack_mat, 1.0, -1.0, explained, part.weights(&own));
-            part.deliver(&own, &stack[..rows * width], None, &steps);
-        }
-    });
 }

@@ -8,6 +8,7 @@
 //!   same pass over the tiles as the forward computation.
 
 mod batch;
+mod deflation;
 mod order;
 mod reference;
 mod step;

@@ -1,6 +1,6 @@
 //! The two slow forms: sample by sample, and the published order of products.
 
-use super::batch::ROWS;
+use super::batch::{Given, ROWS};
 use super::target::Target;
 use super::{Order, Scratch, UpdateSums, batch, row_norms};
 use crate::linalg::{add_assign, sum_of_squares};
@@ -23,13 +23,13 @@ pub fn naive_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32])
     rule.naive_f32(&Samples { x: patches, w: weights, d })
 }
 
-/// The sums of patches (N x D) in the published order of FastHebb:
-/// the whole of `U = X W^T`, its gates `A`, then `A^T X - Rec` with
-/// `Rec = diag(colsum A) W` or `tril(A^T A) W`.
+/// The sums of patches (N x D) in the published order of FastHebb: the whole of
+/// `U = X W^T`, its gates `A`, then `A^T X - Rec` with `Rec` the product of a
+/// C x C matrix and `W`, such as `diag(colsum A) W` or `tril(A^T A) W`.
 pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32]) -> UpdateSums {
     let c = weights.len() / d;
     let mut projections = Vec::new();
-    let u = project_batch(patches, weights, &mut [], d, &mut projections);
+    let u = &*project_batch(patches, weights, &mut [], d, &mut projections);
     let norms = row_norms(weights, d);
     let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
     let mut gates = vec![0.0; u.len()];
@@ -41,8 +41,8 @@ pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f
         rule.gate_vectorised(&projections, gates, &mut own);
         add_assign(&mut denominators, &own);
     }
-    let order = (rule.reconstruction(), Order::Gram);
-    update_in_order(order, d, (patches, &gates), weights, denominators)
+    let given = Given { patches, gates: &gates, projections: u };
+    in_order((rule.reconstruction(), Order::Gram), d, &given, weights, denominators)
 }
 
 /// The sums of patches (N x D) and their gates (N x C), the products taken in
@@ -50,7 +50,20 @@ pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f
 pub fn update_in_order(
     order: (Reconstruction, Order),
     d: usize,
-    given: (&[f32], &[f32]),
+    (patches, gates): (&[f32], &[f32]),
+    weights: &[f32],
+    denominators: Vec<f32>,
+) -> UpdateSums {
+    let mut buffer = Vec::new();
+    let projections: &[f32] =
+        if order.0.unmixes() { project_batch(patches, weights, &mut [], d, &mut buffer) } else { &[] };
+    in_order(order, d, &Given { patches, gates, projections }, weights, denominators)
+}
+
+fn in_order(
+    order: (Reconstruction, Order),
+    d: usize,
+    given: &Given<'_>,
     weights: &[f32],
     denominators: Vec<f32>,
 ) -> UpdateSums {

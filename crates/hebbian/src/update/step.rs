@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::batch::{self, Subtract, add_lower_gram, clear_above};
+use super::batch::{self, Given, Subtract, add_gram, clear_above, own_factors};
 use super::target::{Block, Target};
 use super::{UpdateSums, choose_order, row_norms};
 use crate::linalg::{add_assign, add_column_sums, outer, project};
@@ -10,7 +10,7 @@ use crate::ops::{
     Geometry, Lane, Response, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges,
     locate, project_batch, sized, split_by_images, sum_lanes, tile_numbers, tiles, unfolds,
 };
-use crate::rules::{Projection, Projections, Reconstruction, Rule};
+use crate::rules::{Projection, Projections, Reach, Rule};
 
 /// Rows whose gates one task computes.
 const ROWS: usize = 16;
@@ -117,7 +117,8 @@ fn tiled(
     out: &mut [f32],
 ) {
     let (c, d) = (g.filters, g.patch_len());
-    let prefix = rule.reconstruction() == Reconstruction::Prefix;
+    let reconstruction = rule.reconstruction();
+    let (reach, unmixes) = (reconstruction.reach(), reconstruction.unmixes());
     let weights = target.weights();
     let norms = if needs_norms(rule) { row_norms(weights, d) } else { Vec::new() };
     let mut scale = None;
@@ -127,9 +128,9 @@ fn tiled(
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
-        lane.clear(c, if prefix { c } else { 0 });
+        lane.clear(c, if reach.is_some() { c } else { 0 });
         for tile in tiles(g, images.len(), tile_numbers(g)) {
-            let first = lane.begin_sums(c * d);
+            let first = lane.begin_sums(if unmixes { 0 } else { c * d });
             let Lane {
                 patches,
                 starts,
@@ -150,9 +151,12 @@ fn tiled(
             rows.norms(norms);
             let gates = sized(gates, tile.rows * c);
             gating.gate(responses, norms, gates, &mut denominators[..c]);
-            outer(gates, &rows, !first, packing, &mut product[..c * d]);
-            if prefix {
-                add_lower_gram(gates, c, &mut gram[..c * c]);
+            if !unmixes {
+                outer(gates, &rows, !first, packing, &mut product[..c * d]);
+            }
+            if let Some(reach) = reach {
+                let right = if unmixes { &*responses } else { &*gates };
+                add_gram(gates, right, c, reach, &mut gram[..c * c]);
             } else {
                 add_column_sums(gates, &mut gate_sums[..c]);
             }
@@ -163,16 +167,25 @@ fn tiled(
     let lanes = &*lanes;
     let mut denominators = vec![0.0; c];
     sum_lanes(lanes, &mut denominators, |lane| &lane.denominators);
-    let mut sums = vec![0.0; if prefix { c * c } else { c }];
-    let subtract = if prefix {
-        sum_lanes(lanes, &mut sums, |lane| &lane.gram);
-        clear_above(&mut sums, c, 0);
-        Subtract::Prefix(&sums)
-    } else {
-        sum_lanes(lanes, &mut sums, |lane| &lane.gate_sums);
-        Subtract::Own(&sums)
+    let sum = |len: usize, part: fn(&Lane) -> &Vec<f32>| {
+        let mut sums = vec![0.0; len];
+        sum_lanes(lanes, &mut sums, part);
+        sums
     };
+    let own = own_factors(reconstruction, &denominators, || sum(c, |lane| &lane.gate_sums));
+    let gram = reach.map(|reach| {
+        let mut gram = sum(c * c, |lane| &lane.gram);
+        if reach == Reach::Prefix {
+            clear_above(&mut gram, c, 0);
+        }
+        (gram, reach)
+    });
+    let subtract = Subtract { own, gram };
     batch::deliver(target, d, denominators, &subtract, scratch, |block: &Block, out| {
+        if unmixes {
+            out.fill(0.0);
+            return;
+        }
         let rows = block.neurons.clone().zip(out.chunks_exact_mut(block.columns.len()));
         for (neuron, out) in rows {
             let at = neuron * d + block.columns.start;
@@ -217,8 +230,9 @@ fn unfolded(
         .collect();
     let mut denominators = vec![0.0; c];
     parts.iter().for_each(|part| add_assign(&mut denominators, part));
-    finish_batch(g, batch, u, &gating.response, out, None);
     let reconstruction = rule.reconstruction();
     let order = (reconstruction, choose_order(reconstruction, n, c, d));
-    batch::from_batch(target, order, (patches, gates), d, denominators, scratch);
+    let given = Given { patches, gates, projections: u };
+    batch::from_batch(target, order, &given, d, denominators, scratch);
+    finish_batch(g, batch, u, &gating.response, out, None);
 }

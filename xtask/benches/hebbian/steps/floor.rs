@@ -2,7 +2,7 @@
 //! it; over the rate of matrix products measured in the same run, its floor.
 
 use hebbian::ops::Geometry;
-use hebbian::rules::Reconstruction;
+use hebbian::rules::{Reach, Reconstruction};
 use hebbian::update::{Order, choose_order};
 
 /// Forward pass of a batch: `U = X W^T` of every layer.
@@ -10,21 +10,26 @@ pub(crate) fn forward(layers: &[Geometry], batch: usize) -> u64 {
     layers.iter().map(|g| (batch * g.forward_macs()) as u64).sum()
 }
 
-/// A Hebbian step of a batch: the forward pass, `A^T X`, and for a prefix
-/// reconstruction its own products in the order the engine chooses.
+/// A Hebbian step of a batch: the forward pass, `A^T X`, and for a reconstruction
+/// that mixes weights its own products in the order the engine chooses.
 pub(crate) fn hebbian(layers: &[Geometry], batch: usize, reconstruction: Reconstruction) -> u64 {
-    let beyond = |g: &Geometry| {
+    let learned = |g: &Geometry| {
         let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
-        let macs = match (reconstruction, choose_order(reconstruction, n, c, d)) {
-            (Reconstruction::Own, _) => 0,
+        let order = choose_order(reconstruction, n, c, d);
+        let macs = match (reconstruction.reach(), order) {
+            (None, _) => 0,
             // A^T A, then the lower triangle of it times W.
-            (Reconstruction::Prefix, Order::Gram) => n * c * c + c * c * d / 2,
+            (Some(Reach::Prefix), Order::Gram) => n * c * c + c * c * d / 2,
+            (Some(Reach::All), Order::Gram) => n * c * c + c * c * d,
             // E -= A W over all blocks; the blocks' Gram matrices, and those times W.
-            (Reconstruction::Prefix, Order::Deflation { block }) => n * c * d + c * block * (n + d),
+            (Some(Reach::Prefix), Order::Deflation { block }) => n * c * d + c * block * (n + d),
+            // E -= A W.
+            (Some(Reach::All), Order::Deflation { .. }) => n * c * d,
         };
-        macs as u64
+        let patches = if reconstruction.unmixes() && order == Order::Gram { 0 } else { n * c * d };
+        (patches + macs) as u64
     };
-    2 * forward(layers, batch) + layers.iter().map(beyond).sum::<u64>()
+    forward(layers, batch) + layers.iter().map(learned).sum::<u64>()
 }
 
 /// A supervised step of a batch: forward, gradients by the weights, gradients

@@ -10,6 +10,8 @@ struct Shape {
     d: u32,
     channels: u32,
     c: u32,
+    // Where the sum of the parts starts.
+    start: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -45,9 +47,9 @@ fn reduce(
         }
         sum *= shape.alpha;
         if (shape.beta != 0.0) {
-            sum += shape.beta * out[entry];
+            sum += shape.beta * out[shape.start + entry];
         }
-        out[entry] = sum;
+        out[shape.start + entry] = sum;
     }
 }
 

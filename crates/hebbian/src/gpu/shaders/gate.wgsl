@@ -8,6 +8,7 @@
 //   u(i)               projection of neuron i
 //   weight_norm(i)     norm of its weights
 //   patch_norm()       norm of the patch
+//   squash(x)          hyperbolic tangent
 //   row_max(x), row_sum(x)   over all invocations
 //   keep(i, x), kept(i)      a number to be had again later
 //   gate(i, a, share)  the gate and what it adds to neuron i's denominator
@@ -79,6 +80,8 @@ fn gate(i: u32, a: f32, share: f32) {
 fn inverse(norm: f32) -> f32 {
     return select(1.0 / norm, 1.0, norm == 0.0);
 }
+
+{{squash}}
 
 fn gate_row() {
     let c = shape.c;

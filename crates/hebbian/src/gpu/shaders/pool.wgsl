@@ -1,4 +1,4 @@
-// ReLU and max-pooling of a block, and the way back.
+// Activation and max-pooling of a block, and the way back.
 
 struct Shape {
     // Entries to compute, one an invocation.
@@ -9,11 +9,17 @@ struct Shape {
     pooled_height: u32,
     pooled_width: u32,
     pool: u32,
+    // Whether the activation is tanh, and not ReLU.
+    tanh: u32,
+    // Whether neurons have a bias.
+    biased: u32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
 
 const LANES = 256u;
+
+{{squash}}
 
 // ---- forward: from projections (N x C) to the pooled map and the place of
 // each maximum in its window, the first one in row order.
@@ -21,6 +27,8 @@ const LANES = 256u;
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
 @group(0) @binding(3) var<storage, read_write> pooled: array<f32>;
 @group(0) @binding(4) var<storage, read_write> winners: array<u32>;
+// gamma, beta and, where there is one, bias, C each.
+@group(0) @binding(10) var<storage, read> learned: array<f32>;
 
 @compute @workgroup_size(LANES)
 fn pool(
@@ -38,12 +46,17 @@ fn pool(
     let image = cell / (shape.pooled_width * shape.pooled_height);
     let corner = (image * shape.out_height + y * shape.pool) * shape.out_width + x * shape.pool;
     let factor = scale[channel];
-    var best = -1.0;
+    var shift = 0.0;
+    if (shape.biased == 1u) {
+        shift = learned[2u * shape.c + channel];
+    }
+    var best = -2.0;
     var winner = 0u;
     for (var dy = 0u; dy < shape.pool; dy++) {
         for (var dx = 0u; dx < shape.pool; dx++) {
             let at = corner + dy * shape.out_width + dx;
-            let response = max(0.0, projections[at * shape.c + channel] * factor);
+            let u = projections[at * shape.c + channel] * factor + shift;
+            let response = select(max(0.0, u), squash(u), shape.tanh == 1u);
             if (response > best) {
                 best = response;
                 winner = dy * shape.pool + dx;
@@ -55,9 +68,10 @@ fn pool(
 }
 
 // ---- backward: from the gradient by the normalised map to the gradient by
-// the responses (N x C), zero but where a position held its window's maximum
-// and that was above zero. `line` holds what normalisation makes of a
-// gradient d at a pooled response z: line.a d + line.b z + line.e, C each.
+// the projections (N x C): where a position held its window's maximum, the slope
+// of the activation times the gradient, elsewhere zero. `line` holds what
+// normalisation makes of a gradient d at a pooled response z:
+// line.a d + line.b z + line.e, C each.
 @group(0) @binding(5) var<storage, read> pooled_before: array<f32>;
 @group(0) @binding(6) var<storage, read> winners_before: array<u32>;
 @group(0) @binding(7) var<storage, read> d_map: array<f32>;
@@ -86,9 +100,11 @@ fn unpool(
         let at = cell * shape.c + channel;
         let z = pooled_before[at];
         let place = y % shape.pool * shape.pool + x % shape.pool;
-        if (z > 0.0 && winners_before[at] == place) {
+        if (winners_before[at] == place) {
             let c = shape.c;
-            gradient = line[channel] * d_map[at] + line[c + channel] * z + line[2u * c + channel];
+            let slope = select(select(0.0, 1.0, z > 0.0), 1.0 - z * z, shape.tanh == 1u);
+            let d = line[channel] * d_map[at] + line[c + channel] * z + line[2u * c + channel];
+            gradient = slope * d;
         }
     }
     d_responses[entry] = gradient;

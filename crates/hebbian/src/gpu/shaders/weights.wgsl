@@ -5,8 +5,10 @@ struct Shape {
     d: u32,
     // Whether the forward pass divides by the norms.
     normalised: u32,
-    // Whether neurons subtract their own weight.
-    own: u32,
+    // Neurons subtract their own weight, `own_rate` times the sum of their
+    // gates, or else their denominator.
+    own_gates: u32,
+    own_rate: f32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -47,11 +49,9 @@ fn weight_norms(
 
 fn update_of(entry: u32, w: f32) -> f32 {
     let neuron = entry / shape.d;
-    var numerator = numerators[entry];
-    if (shape.own == 1u) {
-        numerator -= sums[shape.c + neuron] * w;
-    }
     let denominator = sums[neuron];
+    let own = shape.own_rate * select(denominator, sums[shape.c + neuron], shape.own_gates == 1u);
+    let numerator = numerators[entry] - own * w;
     return numerator / select(denominator, 1.0, denominator == 0.0);
 }
 
