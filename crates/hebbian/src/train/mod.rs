@@ -13,7 +13,7 @@ pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Prot
 pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use pretrain::pretrain;
-pub use probe::train_head;
+pub use probe::{LabelledFeatures, Nystroem, Svm, SvmConfig, nearest_mean, train_head, train_svm};
 
 use hebbian_data::{Images, Skipped};
 

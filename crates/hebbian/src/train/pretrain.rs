@@ -31,7 +31,8 @@ struct Line<'a> {
 ///
 /// With a run folder, checkpoints are written once a minute and at the end of
 /// each epoch, and `from` goes on from one to the same bits. Returns the model
-/// and the images that could not be read.
+/// and the images that could not be read. With no epochs the model stays as it
+/// is.
 ///
 /// # Errors
 /// Bad settings, an empty set, weights that diverge, or reading and writing.
@@ -148,7 +149,7 @@ pub fn pretrain(
         cursor.epoch = 0;
     }
     observer(Event::End);
-    if model.provenance.pretrained_images == 0 {
+    if model.provenance.pretrained_images == 0 && config.epochs > 0 {
         return Err(Error::Data("none of the images could be read".into()));
     }
     if !skipped.is_empty() {
