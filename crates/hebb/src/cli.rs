@@ -40,7 +40,7 @@ Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
   hebb pretrain photos/ --out runs/photos --resume
-  hebb pretrain photos/ --out runs/random --epochs 0     (random weights: a baseline)
+  hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
   hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'")]
     Pretrain(PretrainArgs),
     /// Tune a network and a classifier with the few labels there are.
@@ -69,8 +69,8 @@ Classifiers:
 
 The features of a layer at a time go to the folder for temporary files (TMPDIR), 4
 bytes a number, and are read from there in blocks: memory does not grow with
-them. Baselines: --layer pixels, and a model that was never trained (hebb
-pretrain photos/ --epochs 0 --out runs/random).
+them. Baselines: --layer pixels, and a model of random weights (hebb pretrain
+photos/ --epochs 1 --set pretrain.lr=0 --out runs/random).
 
 Examples:
   hebb probe train.tar test.tar --model runs/photos

@@ -193,11 +193,11 @@ fn codes_of_a_hidden_layer_are_searched_and_measured() {
 fn frozen_features_are_judged_by_every_classifier() {
     let dir = scratch(20);
     let (photos, run, network) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "small.toml"));
-    // Random weights, never trained: the baseline.
-    ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--epochs", "0"]);
+    // Random weights that stay so, the baseline: the rate is 0.
+    ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--set", "pretrain.lr=0"]);
     let all = "linear,two-layer,knn,svm,nearest-mean";
     let probe = ["probe", &photos, &photos, "--model", &run, "--classifier", all, "-k", "3"];
-    let layers = ["--layer", "pixels,L3"];
+    let layers = ["--layer", "pixels,L3", "--set", "finetune.lr=0.01"];
     let found = ok(&[&probe[..], &layers, &["--json"]].concat());
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     let rows = found.as_array().unwrap();

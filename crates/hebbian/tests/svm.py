@@ -20,6 +20,7 @@ tensors = {"x": x, "labels": labels.astype(np.float32)}
 for name, penalty in [("one", 1.0), ("small", 0.03)]:
     machine = LinearSVC(C=penalty, loss="squared_hinge", dual=True, tol=1e-10, max_iter=10_000_000)
     machine.fit(x.astype(np.float64), labels)
-    tensors[f"{name}.weights"] = machine.coef_.astype(np.float32)
+    # safetensors writes memory as it lies, and these lie by column.
+    tensors[f"{name}.weights"] = np.ascontiguousarray(machine.coef_, dtype=np.float32)
     tensors[f"{name}.bias"] = machine.intercept_.astype(np.float32)
 save_file(tensors, sys.argv[1])

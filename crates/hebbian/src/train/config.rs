@@ -41,12 +41,12 @@ pub enum PretrainOrder {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// Passes over the images (over each layer's turn, where successive); 0
-    /// leaves the random weights, the baseline of every figure.
+    /// Passes over the images (over each layer's turn, where successive).
     pub epochs: usize,
     /// Images a step.
     pub batch: usize,
-    /// Learning rate.
+    /// Learning rate; 0 leaves the random weights and measures the running
+    /// statistics alone, the baseline of every figure.
     pub lr: LayerRates,
     /// Order in which layers learn.
     pub order: PretrainOrder,
@@ -67,7 +67,7 @@ impl Default for PretrainConfig {
 impl PretrainConfig {
     /// Checks every field, for a network of `layers` layers.
     pub fn check(&self, layers: usize) -> Result<()> {
-        in_range("pretrain.epochs", self.epochs, 0, 100_000)?;
+        in_range("pretrain.epochs", self.epochs, 1, 100_000)?;
         in_range("pretrain.batch", self.batch, 1, 1 << 16)?;
         match &self.lr {
             LayerRates::All(rate) => number("pretrain.lr", *rate, 0.0, 1e3)?,

@@ -31,8 +31,7 @@ struct Line<'a> {
 ///
 /// With a run folder, checkpoints are written once a minute and at the end of
 /// each epoch, and `from` goes on from one to the same bits. Returns the model
-/// and the images that could not be read. With no epochs the model stays as it
-/// is.
+/// and the images that could not be read.
 ///
 /// # Errors
 /// Bad settings, an empty set, weights that diverge, or reading and writing.
@@ -149,7 +148,7 @@ pub fn pretrain(
         cursor.epoch = 0;
     }
     observer(Event::End);
-    if model.provenance.pretrained_images == 0 && config.epochs > 0 {
+    if model.provenance.pretrained_images == 0 {
         return Err(Error::Data("none of the images could be read".into()));
     }
     if !skipped.is_empty() {
