@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
-use hebbian::network::{Model, NetworkSpec};
+use hebbian::network::{HeadKind, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian_data::cache::Header;
 use hebbian_data::{Dataset, Preprocess, Size, Whitening};
@@ -110,7 +110,13 @@ pub fn seeds() -> Result<Vec<Seed>> {
         let spec = NetworkSpec::parse(NETWORK, "seed.toml".as_ref())?;
         let rule = rules::build(rule, toml::Table::new())?;
         let path = folder.path().join(rule.name());
-        Model::new(spec, rule.as_ref(), preprocess, 1)?.save(&path)?;
+        let mut model = Model::new(spec, rule.as_ref(), preprocess, 1)?;
+        if rule.name() == "hpca" {
+            let features = model.network.feature_len(model.network.depth());
+            model.head = Some(HeadKind::Hidden(3).init(features, 2, 1)?);
+            model.classes = vec!["a".into(), "b".into()];
+        }
+        model.save(&path)?;
         let read = |name| fs_err::read(path.join(name));
         let tensors = read("model.safetensors")?;
         add("model", rule.name(), pair(&read("model.toml")?, &tensors));

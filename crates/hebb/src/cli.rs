@@ -41,6 +41,7 @@ Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
   hebb pretrain photos/ --out runs/photos --resume
+  hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
   hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'")]
     Pretrain(PretrainArgs),
     /// Tune a network and a classifier with the few labels there are.
@@ -49,15 +50,34 @@ Examples:
   hebb finetune photos/ --labels labels.csv --model runs/photos --out runs/tuned
   hebb finetune train.tar --fraction 0.01 --layer L3 --model runs/photos --out runs/l3
   hebb finetune train.tar --fraction 0.01 --out runs/none      (no pre-training)
+  hebb finetune train.tar --fraction 0.01 --model runs/photos --out runs/codes --hidden 256
 
+A hidden layer of the classifier is tuned with the network; its output is the
+image's `code`, a short vector to search by: hebb index --layer code-binary.
 Only the labels trained on are ever used (protocol strict). --set
 finetune.protocol=published keeps the epoch that is best on --validation.")]
     Finetune(FinetuneArgs),
-    /// Judge frozen features by a linear and a nearest-neighbour classifier.
+    /// Judge features that stay as they are by classifiers trained on them.
     #[command(after_help = "\
+Classifiers:
+  linear        one linear layer, by the optimiser and dropout of fine-tuning
+  two-layer     a hidden layer of 256 units (finetune.classifier.hidden), likewise
+  knn           majority of the -k nearest training images, exact Euclidean
+                search; ties go to the smaller sum of distances
+  svm           linear support vector machines, one class against the rest, squared
+                hinge, C from --svm-c, as scikit-learn's LinearSVC
+  nearest-mean  class of the nearest class mean
+
+The features of a layer at a time go to the folder for temporary files (TMPDIR), 4
+bytes a number, and are read from there in blocks: memory does not grow with
+them. Baselines: --layer pixels, and a model of random weights (hebb pretrain
+photos/ --epochs 1 --set pretrain.lr=0 --out runs/random).
+
 Examples:
   hebb probe train.tar test.tar --model runs/photos
-  hebb probe train.tar test.tar --model runs/photos --layer L2 --fraction 0.05 -k 10")]
+  hebb probe train.tar test.tar --model runs/photos --layer L2 --fraction 0.05 -k 10
+  hebb probe train.tar test.tar --model runs/photos --classifier knn,svm --json
+  hebb probe train.tar test.tar --model runs/photos --layer pixels --classifier svm")]
     Probe(ProbeArgs),
     /// Classify images.
     #[command(after_help = "\
@@ -73,8 +93,9 @@ Example:
     Extract(ExtractArgs),
     /// Build a gallery: the features of images, to be searched.
     #[command(after_help = "\
-Example:
-  hebb index photos/ --model runs/tuned --out gallery")]
+Examples:
+  hebb index photos/ --model runs/tuned --out gallery
+  hebb index photos/ --model runs/codes --layer code-binary --out gallery    (see finetune --hidden)")]
     Index(IndexArgs),
     /// Find the images of a gallery that are nearest to an image.
     #[command(after_help = "\
@@ -92,8 +113,10 @@ ranks over one of three denominators, and all three are printed:
               code before)
   relevant    the relevant images in the gallery (the standard definition)
 Over the whole gallery (no --truncate) the three are one. Relevant is what has
-the query's label; ties rank by index; queries without a relevant image are
-counted and left out of the means.
+the query's label; queries without a relevant image are counted and left out of
+the means. Equal distances rank by index in the gallery; where at least 1 % are
+tied, as between binary codes, a second table gives what all orders of equals
+give in the mean (McSherry & Najork 2008; not with --truncate).
 
 Examples:
   hebb eval test.tar --model runs/tuned
@@ -306,6 +329,10 @@ pub struct FinetuneArgs {
     /// Layer whose features the classifier takes (default: the last).
     #[arg(long)]
     pub layer: Option<String>,
+    /// Put a hidden layer of so many units into the classifier (published for
+    /// retrieval: 256); its output is the layer `code` of the model.
+    #[arg(long, value_name = "UNITS")]
+    pub hidden: Option<usize>,
     /// Which labels.
     #[command(flatten)]
     pub amount: AmountArgs,
@@ -332,12 +359,23 @@ pub struct ProbeArgs {
     /// Run or model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Layer (default: every one).
-    #[arg(long)]
-    pub layer: Option<String>,
+    /// Layers: L1 to the last, pixels, code, code-binary (default: every L).
+    #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
+    pub layer: Vec<String>,
+    /// Classifiers, several separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES",
+          default_values_t = [ProbeClassifier::Linear, ProbeClassifier::Knn])]
+    pub classifier: Vec<ProbeClassifier>,
     /// Neighbours that vote.
     #[arg(short, default_value_t = 10)]
     pub k: usize,
+    /// Put a Nystroem map of the RBF kernel with so many components (published:
+    /// 1000), fitted to the training features, before every classifier.
+    #[arg(long, value_name = "COMPONENTS")]
+    pub nystroem: Option<usize>,
+    /// Weight of the support vector machine's loss beside its regularisation.
+    #[arg(long, default_value_t = 1.0, value_name = "C")]
+    pub svm_c: f64,
     /// Which labels.
     #[command(flatten)]
     pub amount: AmountArgs,
@@ -347,6 +385,21 @@ pub struct ProbeArgs {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// A classifier of frozen features.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProbeClassifier {
+    /// One linear layer.
+    Linear,
+    /// A hidden layer, then a linear one.
+    TwoLayer,
+    /// The nearest training images.
+    Knn,
+    /// Linear support vector machines.
+    Svm,
+    /// The nearest class mean.
+    NearestMean,
 }
 
 /// `hebb predict`
@@ -372,7 +425,8 @@ pub struct ExtractArgs {
     /// Run or model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Layer (default: the last).
+    /// Layer: L1 to the last, pixels, or code and code-binary of a classifier
+    /// with a hidden layer (default: the last L).
     #[arg(long)]
     pub layer: Option<String>,
     /// The file to write.
@@ -395,7 +449,8 @@ pub struct IndexArgs {
     /// Run or model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Layer (default: the last).
+    /// Layer: L1 to the last, pixels, or code and code-binary of a classifier
+    /// with a hidden layer (default: the last L).
     #[arg(long)]
     pub layer: Option<String>,
     /// The gallery folder to write.
@@ -447,6 +502,10 @@ pub struct EvalArgs {
     /// Rank only the K nearest, as the published code does, not the whole gallery.
     #[arg(long, value_name = "K")]
     pub truncate: Option<usize>,
+    /// Put a Nystroem map of the RBF kernel with so many components (published
+    /// before 2023: 1000), fitted to the gallery, before the search.
+    #[arg(long, value_name = "COMPONENTS", requires = "gallery")]
+    pub nystroem: Option<usize>,
     /// The images are the gallery's own: leave each out of its own ranking.
     #[arg(long, requires = "gallery")]
     pub exclude_self: bool,

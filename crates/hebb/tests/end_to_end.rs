@@ -82,7 +82,7 @@ fn from_photos_to_neighbours_and_labels() {
     let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
     assert_eq!(probe.as_array().unwrap().len(), 3);
     // Every image is its own nearest neighbour among the training images.
-    assert!(probe[0]["nearest_neighbours"].as_f64() > Some(0.98), "{probe}");
+    assert!(probe[0]["accuracy"]["knn"].as_f64() > Some(0.98), "{probe}");
 
     let features = at(&dir, "features.safetensors");
     ok(&["extract", &photos, "--model", &run, "--layer", "L1", "--out", &features]);
@@ -146,4 +146,147 @@ fn every_rule_pretrains_and_a_tanh_model_is_tuned() {
     for rule in hebbian::rules::RULES {
         assert!(help.contains(&format!("{}: ", rule.name)), "{help}");
     }
+}
+
+fn codes_of_a_hidden_layer_are_searched_and_measured() {
+    let dir = scratch(20);
+    let (photos, run, tuned) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "tuned"));
+    let network = at(&dir, "small.toml");
+    ok(&["pretrain", &photos, "--network", &network, "--out", &run]);
+    let rates = ["--set", "finetune.lr=0.01", "--set", "finetune.batch=25"];
+    let tune = ["finetune", &photos, "--model", &run, "--out", &tuned, "--hidden", "32", "--json"];
+    let found = ok(&[&tune[..], &rates].concat());
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["classifier"], serde_json::json!({ "hidden": 32 }));
+
+    let eval = |layer: &str| {
+        let gallery = at(&dir, &format!("gallery-{layer}"));
+        let index = ["index", &photos, "--model", &tuned, "--layer", layer, "--out", &gallery];
+        let made = ok(&[&index[..], &["--json"]].concat());
+        let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+        assert_eq!(made["layer"], layer);
+        let eval = ["eval", &photos, "--model", &tuned, "--gallery", &gallery, "--exclude-self"];
+        let report = ok(&[&eval[..], &["-k", "5", "--json"]].concat());
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        (report, made["dim"].as_u64(), gallery)
+    };
+    let (pixels, dim, _) = eval("pixels");
+    assert_eq!(dim, Some(14 * 14 * 3));
+    assert!(pixels["retrieval"]["expected_over_ties"]["tied"].as_f64() < Some(0.2), "{pixels}");
+    let (real, dim, _) = eval("code");
+    assert_eq!(dim, Some(32));
+    let (binary, dim, gallery) = eval("code-binary");
+    assert_eq!(dim, Some(32));
+    // Tuned with all labels, codes find their own class better than pixels do.
+    let map = |report: &serde_json::Value| {
+        let all = report["retrieval"]["mean_average_precision"].as_array().unwrap();
+        all.last().unwrap()["relevant"].as_f64().unwrap()
+    };
+    assert!(map(&real) > map(&pixels) && map(&binary) > map(&pixels), "{real} {binary} {pixels}");
+    // 33 distances for 199 images: nearly all are tied, and by chance the mean
+    // is about what the order of the gallery gives.
+    let ties = &binary["retrieval"]["expected_over_ties"];
+    assert!(ties["tied"].as_f64() > Some(0.9), "{ties}");
+    let expected = ties["mean_average_precision"][1]["relevant"].as_f64().unwrap();
+    assert!((expected - map(&binary)).abs() < 0.1 && expected > map(&pixels), "{ties}");
+    let printed = ok(&["eval", &photos, "--model", &tuned, "--gallery", &gallery]);
+    assert!(printed.contains("are tied") && printed.contains("McSherry"), "{printed}");
+
+    // Through the Nystroem map of all 200 codes nothing gets lost.
+    let eval = ["eval", &photos, "--model", &tuned, "--gallery", &at(&dir, "gallery-code")];
+    let more = ["--exclude-self", "--nystroem", "200", "-k", "5", "--json"];
+    let mapped = ok(&[&eval[..], &more].concat());
+    let mapped: serde_json::Value = serde_json::from_str(&mapped).unwrap();
+    assert_eq!(mapped["nystroem"], 200);
+    assert!(map(&mapped) > map(&pixels), "{mapped}");
+    fails(&[&eval[..], &["--nystroem", "0"]].concat(), 2, &["--nystroem", "0"]);
+
+    // Distances between binary codes are square roots of whole numbers.
+    let classes: Vec<_> = std::fs::read_dir(&photos).unwrap().map(|e| e.unwrap().path()).collect();
+    let image = classes[2].join("003.png");
+    let found = ok(&["search", &gallery, image.to_str().unwrap(), "-k", "30", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    for hit in found[0]["hits"].as_array().unwrap() {
+        let squared = hit["distance"].as_f64().unwrap().powi(2);
+        assert!((squared - squared.round()).abs() < 1e-4, "{hit}");
+    }
+}
+
+#[test]
+fn frozen_features_are_judged_by_every_classifier() {
+    let dir = scratch(20);
+    let (photos, run, network) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "small.toml"));
+    // Random weights that stay so, the baseline: the rate is 0.
+    ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--set", "pretrain.lr=0"]);
+    let all = "linear,two-layer,knn,svm,nearest-mean";
+    let probe = ["probe", &photos, &photos, "--model", &run, "--classifier", all, "-k", "3"];
+    let layers = ["--layer", "pixels,L3", "--set", "finetune.lr=0.01"];
+    let found = ok(&[&probe[..], &layers, &["--json"]].concat());
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let rows = found.as_array().unwrap();
+    assert_eq!(
+        (rows.len(), &rows[0]["layer"], &rows[1]["layer"]),
+        (2, &"pixels".into(), &"L3".into())
+    );
+    assert_eq!((&rows[0]["features"], &rows[0]["labels"]), (&588.into(), &200.into()));
+    for row in rows {
+        // Judged on what they were trained on, far above one in ten.
+        for name in all.split(',') {
+            let accuracy = row["accuracy"][name].as_f64();
+            assert!(accuracy > Some(0.4) && accuracy <= Some(1.0), "{name}: {row}");
+        }
+        assert!(row["accuracy"]["svm"].as_f64() > Some(0.9), "{row}");
+    }
+    let mapped = ok(&[&probe[..], &["--layer", "L3", "--nystroem", "50", "--json"]].concat());
+    let mapped: serde_json::Value = serde_json::from_str(&mapped).unwrap();
+    assert_eq!(mapped[0]["features"], 50, "{mapped}");
+    assert!(mapped[0]["accuracy"]["knn"].as_f64() > Some(0.4), "{mapped}");
+    let table = ok(&[&probe[..], &layers].concat());
+    assert!(table.contains("3-NN") && table.contains("nearest-mean"), "{table}");
+
+    fails(&[&probe[..], &["--layer", "L4"]].concat(), 2, &["L4", "pixels", "L1 to L3"]);
+    fails(&[&probe[..], &["--svm-c", "0"]].concat(), 2, &["svm", "0"]);
+    let index = ["index", &photos, "--model", &run, "--out", &at(&dir, "g"), "--layer", "code"];
+    fails(&index, 2, &["code", "finetune.classifier.hidden"]);
+    let tune = ["finetune", &photos, "--model", &run, "--out", &at(&dir, "t"), "--hidden", "0"];
+    fails(&tune, 2, &["finetune.classifier.hidden", "1 to 65536"]);
+}
+
+#[test]
+fn an_experiment_ranks_codes() {
+    let dir = scratch(12);
+    let network = at(&dir, "small.toml");
+    let file = at(&dir, "codes.toml");
+    let text = format!(
+        r#"
+name = "codes"
+pretrained = false
+layers = ["L2"]
+data = {{ name = "sample", train = "photos", test = "photos" }}
+split = {{ train = 100, validation = 20, seed = 1, stratified = true }}
+labels = {{ fraction = 0.5, stratified = true }}
+retrieval = {{ layer = "L2", features = "code-binary", ks = [10] }}
+[settings]
+network = '{network}'
+[settings.finetune]
+epochs = 2
+classifier = {{ hidden = 16 }}
+"#
+    );
+    std::fs::write(&file, &text).unwrap();
+    let (data, out) = (dir.path().to_str().unwrap(), at(&dir, "out"));
+    let run = ["experiment", "run", &file, "--data", data, "--out", &out, "--json"];
+    let cells: serde_json::Value = serde_json::from_str(&ok(&run)).unwrap();
+    assert_eq!(cells[0]["retrieval"]["gallery"], 100, "{cells}");
+    let gallery = std::fs::read_to_string(format!("{out}/gallery/gallery.toml")).unwrap();
+    assert!(
+        gallery.contains("layer = \"code-binary\"") && gallery.contains("dim = 16"),
+        "{gallery}"
+    );
+    // Without a hidden layer there is no code, which is said before anything is computed.
+    std::fs::write(&file, text.replace("classifier = { hidden = 16 }", "")).unwrap();
+    let fresh = at(&dir, "fresh");
+    let run = ["experiment", "run", &file, "--data", data, "--out", &fresh];
+    fails(&run, 2, &["codes.toml", "retrieval.features", "hidden layer"]);
+    assert!(!std::path::Path::new(&fresh).exists());
 }

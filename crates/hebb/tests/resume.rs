@@ -74,12 +74,15 @@ fn pretraining_and_fine_tuning_survive_kills() {
         same_end(&unbroken, &killed);
     }
     let model = at(&dir, "a-together");
-    let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];
-    let (unbroken, killed) = (at(&dir, "c"), at(&dir, "d"));
-    ok(&[&base[..], &["--out", &unbroken]].concat());
-    let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
-    kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
-    same_end(&unbroken, &killed);
+    for (name, more) in [("linear", &[][..]), ("hidden", &["--hidden", "40"])] {
+        let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];
+        let base = [&base[..], more].concat();
+        let (unbroken, killed) = (at(&dir, &format!("c-{name}")), at(&dir, &format!("d-{name}")));
+        ok(&[&base[..], &["--out", &unbroken]].concat());
+        let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+        kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
+        same_end(&unbroken, &killed);
+    }
     println!("killed {kills} times");
     assert!(kills >= 3, "killed only {kills} times: too fast to show anything");
 }

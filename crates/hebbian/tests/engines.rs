@@ -11,7 +11,9 @@ use std::sync::OnceLock;
 
 use common::{GOLDEN, every_rule, is_decided};
 use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep, Trainer};
-use hebbian::network::{BatchNorm, Block, Head, Network, NetworkSpec, NormKind, Tensors};
+use hebbian::network::{
+    BatchNorm, Block, Head, HeadKind, Linear, Network, NetworkSpec, NormKind, Tensors,
+};
 use hebbian::ops::{Activation, Geometry, Workspace};
 use hebbian::rules::{Projection, Rule, Samples};
 use hebbian::train::FinetuneConfig;
@@ -345,7 +347,8 @@ fn supervised_step_equals_pytorch() {
                 block.norm.gamma = get(&format!("L{layer}.gamma"));
                 block.norm.beta = get(&format!("L{layer}.beta"));
             }
-            let mut head = Head { weights: get("head.weight"), bias: get("head.bias") };
+            let (weights, bias) = (get("head.weight"), get("head.bias"));
+            let mut head = Head::from(Linear { weights, bias });
             let mut engine = device.engine();
             let (x, labels) = (get("x"), [0, 3, 1, 2, 3]);
             let step = SupervisedStep { x: &x, labels: &labels, keep: &[], sgd: config.sgd(0.1) };
@@ -361,7 +364,7 @@ fn supervised_step_equals_pytorch() {
                 close("running mean", &norm.mean, &get(&format!("{layer}.mean")));
                 close("running variance", &norm.var, &get(&format!("{layer}.var")));
             }
-            close("stepped head", &head.weights, &get("stepped_head.weight"));
+            close("stepped head", &head.out.weights, &get("stepped_head.weight"));
 
             // After one step, the momentum is the gradient and its decay.
             let momentum = engine.momentum(&network, &head).unwrap();
@@ -401,7 +404,7 @@ fn supervised_steps_in_a_row_agree_with_the_cpu() {
                     keep = draws.iter().map(|&x| if x < 0.0 { 0.0 } else { 2.0 }).collect();
                 }
                 let sgd = config.sgd(0.01);
-                let found = trainer.gradients(&mut network, &head, &x, &labels, &keep, false);
+                let found = trainer.gradients(&mut network, &mut head, &x, &labels, &keep, false);
                 let (want_loss, want_scores) = (found.loss, found.scores.clone());
                 trainer.step(&mut network, &mut head, &sgd);
                 let given = SupervisedStep { x: &x, labels: &labels, keep: &keep, sgd };
@@ -424,8 +427,8 @@ fn supervised_steps_in_a_row_agree_with_the_cpu() {
                 &copy,
                 &network,
             );
-            close("head", &copied_head.weights, &head.weights);
-            close("bias", &copied_head.bias, &head.bias);
+            close("head", &copied_head.out.weights, &head.out.weights);
+            close("bias", &copied_head.out.bias, &head.out.bias);
         }
     }
 }
@@ -501,4 +504,28 @@ fn a_device_that_is_not_there_is_refused() {
         "no graphics card"
     };
     assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn a_classifier_with_a_hidden_layer_is_refused_by_the_card() {
+    let x = numbers(4 * 14 * 14 * 3, 1, 1.0);
+    let step = SupervisedStep {
+        x: &x,
+        labels: &[0, 1, 2, 3],
+        keep: &[],
+        sgd: FinetuneConfig::default().sgd(0.01),
+    };
+    for device in devices() {
+        let mut network = small(Projection::Plain);
+        let mut head = HeadKind::Hidden(12).init(70, 5, 3).unwrap();
+        let found = device.engine().supervised_step(&mut network, &mut head, &step);
+        match device {
+            Device::Cpu => assert_eq!(found.unwrap().1.len(), 4 * 5),
+            #[cfg(feature = "vulkan")]
+            Device::Vulkan { .. } => {
+                let error = found.unwrap_err().to_string();
+                assert!(error.contains("hidden layer") && error.contains("cpu"), "{error}");
+            }
+        }
+    }
 }

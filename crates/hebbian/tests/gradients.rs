@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use hebbian::engine::Trainer;
-use hebbian::network::{Head, Network, NetworkSpec, Tensors};
+use hebbian::network::{Head, Linear, Network, NetworkSpec, Tensors};
 use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 use hebbian::train::FinetuneConfig;
@@ -43,10 +43,11 @@ fn gradients_and_step_equal_pytorch() {
             block.norm.gamma = get(&format!("L{layer}.gamma"));
             block.norm.beta = get(&format!("L{layer}.beta"));
         }
-        let mut head = Head { weights: get("head.weight"), bias: get("head.bias") };
+        let (weights, bias) = (get("head.weight"), get("head.bias"));
+        let mut head = Head::from(Linear { weights, bias });
         let mut trainer = Trainer::default();
         let x = get("x");
-        let found = trainer.gradients(&mut network, &head, &x, &labels, &[], true);
+        let found = trainer.gradients(&mut network, &mut head, &x, &labels, &[], true);
         close("loss", &[found.loss as f32], &get("loss"));
         close("scores", &found.scores, &get("scores"));
         close("d_x", &found.by_input.clone().unwrap(), &get("d_x"));
@@ -68,6 +69,6 @@ fn gradients_and_step_equal_pytorch() {
             close("stepped weight", &block.weights, &get(&format!("stepped_{layer}.weight")));
             close("stepped gamma", &block.norm.gamma, &get(&format!("stepped_{layer}.gamma")));
         }
-        close("stepped head", &head.weights, &get("stepped_head.weight"));
+        close("stepped head", &head.out.weights, &get("stepped_head.weight"));
     }
 }

@@ -2,16 +2,29 @@
 
 use anyhow::Result;
 use hebbian::engine::Device;
-use hebbian::network::Model;
+use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::{accuracy, for_each_features, score};
 use hebbian_data::{Dataset, Images};
-use hebbian_search::metrics::{EvaluateOptions, RetrievalReport, evaluate};
-use hebbian_search::{Gallery, GalleryInfo, GalleryWriter};
+use hebbian_search::metrics::{
+    EvaluateOptions, MeanAveragePrecision, PrecisionAt, RetrievalReport, evaluate,
+};
+use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Vectors};
 use serde::Serialize;
 
+use super::kernel;
 use super::shared::{cached, labels_in, load_model, open, print_json};
 use crate::cli::EvalArgs;
 use crate::ui::{Progress, percent, print_table, say};
+
+/// How retrieval is measured.
+pub struct Retrieval {
+    /// Depths and the like.
+    pub options: EvaluateOptions,
+    /// Components of a Nystroem map fitted to the gallery, or none.
+    pub nystroem: Option<usize>,
+    /// Seed that draws its basis.
+    pub seed: u64,
+}
 
 #[derive(Serialize, Default)]
 struct Report {
@@ -19,6 +32,8 @@ struct Report {
     classification: Option<Classification>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retrieval: Option<RetrievalReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nystroem: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +47,7 @@ struct Classification {
 /// Measures a model.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
+    kernel::check("--nystroem", args.nystroem)?;
     let model = load_model(&args.model)?;
     let data = open(&args.data)?;
     let mut progress = Progress::default();
@@ -64,14 +80,19 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         }
         let exclude_self = args.exclude_self;
         let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self };
+        let how = Retrieval { options, nystroem: args.nystroem, seed: 0 };
         report.retrieval =
-            Some(retrieval(&model, &gallery, &data, &images, &options, &device, &mut progress)?);
+            Some(retrieval(&model, &gallery, &data, &images, &how, &device, &mut progress)?);
+        report.nystroem = args.nystroem;
     }
     if args.common.json {
         return print_json(&report);
     }
     if let Some(c) = &report.classification {
         say!("{} images: accuracy {} %, top-5 {} %", c.images, percent(c.top1), percent(c.top5));
+    }
+    if let Some(components) = report.nystroem {
+        say!("Nystroem map of {components} components, fitted to the gallery");
     }
     if let Some(r) = &report.retrieval {
         print_retrieval(r)?;
@@ -96,17 +117,17 @@ pub fn retrieval(
     gallery: &Gallery,
     data: &Dataset,
     images: &Images,
-    options: &EvaluateOptions,
+    how: &Retrieval,
     device: &Device,
     progress: &mut Progress,
 ) -> Result<RetrievalReport> {
-    let depth = model.network.depth_of(&gallery.info().layer)?;
+    let layer = FeatureLayer::of(model, Some(&gallery.info().layer))?;
     let beside = tempfile::tempdir()?;
-    let info =
-        GalleryInfo::new(gallery.info().dim, model.fingerprint()?, "queries", format!("L{depth}"));
+    let dim = gallery.info().dim;
+    let info = GalleryInfo::new(dim, model.fingerprint()?, "queries", layer.to_string());
     let mut writer = GalleryWriter::create(beside.path().join("queries"), info, false)?;
     let mut rows = Vec::new();
-    for_each_features(model, depth, images, device, "queries", &mut |e| progress.on(e), |r, f| {
+    for_each_features(model, layer, images, device, "queries", &mut |e| progress.on(e), |r, f| {
         rows.extend(r.to_vec());
         let items = super::index::items(data, r);
         writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
@@ -122,10 +143,22 @@ pub fn retrieval(
     let query_labels: Vec<_> = rows.iter().map(of_query).collect();
     let gallery_labels: Vec<_> =
         gallery.items().iter().map(|item| item.label.as_ref().and_then(number)).collect();
+    let mapped = match how.nystroem {
+        None => None,
+        Some(components) => {
+            let map = kernel::fit(gallery, components, how.seed)?;
+            let at = |name: &str| beside.path().join(name);
+            let gallery = kernel::apply(&map, gallery, &at("mapped gallery"))?;
+            Some((gallery, kernel::apply(&map, &queries, &at("mapped queries"))?))
+        }
+    };
+    let (vectors, queries): (&dyn Vectors, &dyn Vectors) = match &mapped {
+        None => (gallery, &queries),
+        Some((gallery, queries)) => (gallery, queries),
+    };
     let mut count = progress.counter("ranking");
-    Ok(evaluate(gallery, &gallery_labels, &queries, &query_labels, options, |done, total| {
-        count(done, total);
-    })?)
+    let (known, asked, options) = (&gallery_labels, &query_labels, &how.options);
+    Ok(evaluate(vectors, known, queries, asked, options, |done, total| count(done, total))?)
 }
 
 /// Prints a retrieval report.
@@ -139,9 +172,23 @@ pub fn print_retrieval(r: &RetrievalReport) -> Result<()> {
         r.without_label,
         r.without_relevant
     );
-    let rows = r.mean_average_precision.iter().map(|m| {
+    print_means(&r.mean_average_precision, &r.precision)?;
+    // Ties that hardly occur change nothing.
+    if let Some(expected) = r.expected_over_ties.as_ref().filter(|e| e.tied >= 0.01) {
+        say!(
+            "\n{} % of the distances are tied; in {}:",
+            percent(expected.tied),
+            expected.definition
+        );
+        print_means(&expected.mean_average_precision, &expected.precision)?;
+    }
+    Ok(())
+}
+
+fn print_means(all: &[MeanAveragePrecision], precision: &[PrecisionAt]) -> Result<()> {
+    let rows = all.iter().map(|m| {
         let k = if m.whole_gallery { "whole gallery".into() } else { m.k.to_string() };
-        let precision = r.precision.iter().find(|p| p.k == m.k);
+        let precision = precision.iter().find(|p| p.k == m.k);
         let precision = precision.map_or(String::new(), |p| percent(p.precision));
         vec![k, precision, percent(m.retrieved), percent(m.truncated), percent(m.relevant)]
     });

@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::Result;
 use hebbian::engine::Device;
 use hebbian::error::Error;
-use hebbian::network::{Model, toml_problem, write_atomically};
+use hebbian::network::{FeatureLayer, Model, toml_problem, write_atomically};
 use hebbian::train::{RunFolder, accuracy, finetune, pretrain, score};
 use hebbian_data::{Amount, Dataset, OpenOptions, Preprocess, Size, SplitSpec, labelled_subset};
 use hebbian_search::Gallery;
 use hebbian_search::metrics::{EvaluateOptions, RetrievalReport};
 use serde::{Deserialize, Serialize};
 
+use super::eval::Retrieval;
 use super::shared::{labels_in, print_json, select};
 use crate::cli::ExperimentArgs;
 use crate::settings::Settings;
@@ -75,10 +76,47 @@ struct LabelSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetrievalSection {
-    /// Layer whose features are ranked.
+    /// Layer after whose fine-tuning it is done.
     layer: String,
+    /// Features that are ranked, if not those of that layer: `code`,
+    /// `code-binary`, `pixels` or a layer below.
+    features: Option<String>,
+    /// Components of a Nystroem map between features and search, as published
+    /// before 2023 (1000); none without it.
+    nystroem: Option<usize>,
     /// Ranks reported beside the whole gallery.
     ks: Vec<usize>,
+}
+
+impl RetrievalSection {
+    /// Name of the features that are ranked.
+    fn features(&self) -> &str {
+        self.features.as_deref().unwrap_or(&self.layer)
+    }
+
+    /// Refuses, before anything is computed, a layer that is not fine-tuned
+    /// and features that its model will not have.
+    fn check(&self, experiment: &Experiment, depth: usize, file: &Path) -> Result<()> {
+        let wrong = |field: &str, problem: String| {
+            Error::config(format!("{}: retrieval.{field}", file.display()), problem)
+        };
+        if !experiment.layers.contains(&self.layer) {
+            let layers = experiment.layers.join(", ");
+            let problem = format!("'{}' is not among layers: {layers}", self.layer);
+            return Err(wrong("layer", problem).into());
+        }
+        let layer = FeatureLayer::parse(&self.layer, depth, false);
+        let depth = match layer.map_err(|problem| wrong("layer", problem))? {
+            FeatureLayer::Layer(depth) => depth,
+            _ => return Err(wrong("layer", "is not fine-tuned".into()).into()),
+        };
+        let field = format!("{}: retrieval.nystroem", file.display());
+        super::kernel::check(&field, self.nystroem)?;
+        let has_code = !experiment.settings.finetune.classifier.is_linear();
+        FeatureLayer::parse(self.features(), depth, has_code)
+            .map_err(|problem| wrong("features", problem))?;
+        Ok(())
+    }
 }
 
 /// One line of the results.
@@ -118,6 +156,9 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
     let rule = settings.rule()?;
     settings.pretrain.check(spec.blocks.len())?;
     settings.finetune.check()?;
+    if let Some(section) = &experiment.retrieval {
+        section.check(&experiment, spec.blocks.len(), &args.file)?;
+    }
     let size = Size { height: spec.input[0], width: spec.input[1] };
     let open = |path: &Path| Dataset::open_with(&args.data.join(path), &OpenOptions::default());
     let (data, test) = (open(&experiment.data.train)?, open(&experiment.data.test)?);
@@ -173,8 +214,15 @@ pub fn run(args: &ExperimentArgs) -> Result<()> {
         let ranked = match &experiment.retrieval {
             Some(section) if section.layer == *layer => {
                 let folder = args.out.join("gallery");
-                let report =
-                    retrieval(&model, section, &train_set, &test, &folder, &device, &mut progress)?;
+                let report = retrieval(
+                    &model,
+                    section,
+                    settings.seed,
+                    (&train_set, &test),
+                    &folder,
+                    &device,
+                    &mut progress,
+                )?;
                 Some(serde_json::to_value(report)?)
             }
             _ => None,
@@ -282,18 +330,19 @@ fn pretrained(
 fn retrieval(
     model: &Model,
     section: &RetrievalSection,
-    train: &Dataset,
-    test: &Dataset,
+    seed: u64,
+    (train, test): (&Dataset, &Dataset),
     folder: &Path,
     device: &Device,
     progress: &mut Progress,
 ) -> Result<RetrievalReport> {
-    let depth = model.network.depth_of(&section.layer)?;
+    let layer = FeatureLayer::of(model, Some(section.features()))?;
     let made = (model, String::new());
     let gallery: Gallery =
-        super::index::build(made, depth, train, &train.images(), folder, true, device, progress)?;
+        super::index::build(made, layer, train, &train.images(), folder, true, device, progress)?;
     let options = EvaluateOptions { ks: section.ks.clone(), truncate: None, exclude_self: false };
-    super::eval::retrieval(model, &gallery, test, &test.images(), &options, device, progress)
+    let how = Retrieval { options, nystroem: section.nystroem, seed };
+    super::eval::retrieval(model, &gallery, test, &test.images(), &how, device, progress)
 }
 
 fn print(experiment: &Experiment, cells: &[Cell]) -> Result<()> {
@@ -313,7 +362,8 @@ fn print(experiment: &Experiment, cells: &[Cell]) -> Result<()> {
     print_table(&["layer", "ours", "paper", "top-5"], &rows.collect::<Vec<_>>())?;
     for cell in cells {
         if let Some(found) = &cell.retrieval {
-            say!("\nretrieval by {} features:", cell.layer);
+            let features = experiment.retrieval.as_ref().map_or("", RetrievalSection::features);
+            say!("\nretrieval by {features} features:");
             say!("{found:#}");
         }
         if let Some(peak) = cell.peak_memory_mib {

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use hebbian::engine::Device;
 use hebbian::error::Error;
+use hebbian::network::FeatureLayer;
 use hebbian::train::for_each_features;
 use hebbian_search::{GalleryInfo, GalleryWriter, Item};
 use serde_json::json;
 
-use super::shared::{cached, csv_field, depth, load_model, open, print_json};
+use super::shared::{cached, csv_field, load_model, open, print_json};
 use crate::cli::ExtractArgs;
 use crate::ui::{Progress, say};
 
@@ -22,7 +23,7 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
         }
     }
     let model = load_model(&args.model)?;
-    let depth = depth(&model, args.layer.as_deref())?;
+    let layer = FeatureLayer::of(&model, args.layer.as_deref())?;
     let data = open(&args.data)?;
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
@@ -31,16 +32,16 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     let folder = folder.unwrap_or(std::path::Path::new("."));
     let beside = tempfile::tempdir_in(folder)?;
     let info = GalleryInfo::new(
-        model.network.feature_len(depth),
+        layer.len(&model),
         model.fingerprint()?,
         args.model.display().to_string(),
-        format!("L{depth}"),
+        layer.to_string(),
     );
     let mut writer = GalleryWriter::create(beside.path().join("features"), info, false)?;
     let mut table = String::from("path,label\n");
     for_each_features(
         &model,
-        depth,
+        layer,
         &images,
         &device,
         "extracting",
@@ -58,7 +59,7 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
     hebbian::network::write_atomically(&names, table.as_bytes())?;
     if args.common.json {
-        let dim = model.network.feature_len(depth);
+        let dim = layer.len(&model);
         return print_json(&json!({ "features": args.out, "names": names, "dim": dim }));
     }
     say!("{}\n{}", args.out.display(), names.display());

@@ -17,7 +17,11 @@ use crate::ui::{Progress, say};
 /// Fine-tunes a network and a classifier.
 pub fn run(args: &FinetuneArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
-    let settings = Settings::read(&args.settings, &[])?;
+    let hidden = args.hidden.map(|units| {
+        let units = toml::Value::Integer(units.cast_signed() as i64);
+        toml::Table::from_iter([("hidden".to_owned(), units)]).into()
+    });
+    let settings = Settings::read(&args.settings, &[("finetune.classifier", hidden)])?;
     settings.finetune.check()?;
     let data = open(&args.data)?;
     let mut train = labelled(&data, &args.amount, settings.seed)?;
@@ -79,6 +83,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         return print_json(&json!({
             "model": run.model_path(),
             "layer": model.layer(),
+            "classifier": settings.finetune.classifier,
             "labels": labels,
             "classes": classes.len(),
             "skipped": skipped.len(),

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use hebbian::engine::Device;
-use hebbian::network::Model;
+use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::for_each_features;
 use hebbian_data::{Dataset, Images};
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item};
 use serde_json::json;
 
-use super::shared::{absolute, cached, depth, load_model, open, print_json};
+use super::shared::{absolute, cached, load_model, open, print_json};
 use crate::cli::IndexArgs;
 use crate::ui::{Progress, say};
 
@@ -18,13 +18,13 @@ use crate::ui::{Progress, say};
 pub fn run(args: &IndexArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
     let model = load_model(&args.model)?;
-    let depth = depth(&model, args.layer.as_deref())?;
+    let layer = FeatureLayer::of(&model, args.layer.as_deref())?;
     let data = open(&args.data)?;
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
     let made = (&model, absolute(&args.model));
     let gallery =
-        build(made, depth, &data, &images, &args.out, args.overwrite, &device, &mut progress)?;
+        build(made, layer, &data, &images, &args.out, args.overwrite, &device, &mut progress)?;
     if args.common.json {
         return print_json(&json!({
             "gallery": args.out,
@@ -42,7 +42,7 @@ pub fn run(args: &IndexArgs) -> Result<()> {
 #[allow(clippy::too_many_arguments)]
 pub fn build(
     (model, model_path): (&Model, String),
-    depth: usize,
+    layer: FeatureLayer,
     data: &Dataset,
     images: &Images,
     out: &Path,
@@ -50,13 +50,12 @@ pub fn build(
     device: &Device,
     progress: &mut Progress,
 ) -> Result<Gallery> {
-    let layer = format!("L{depth}");
-    let dim = model.network.feature_len(depth);
-    let info = GalleryInfo::new(dim, model.fingerprint()?, model_path, layer);
+    let (dim, name) = (layer.len(model), layer.to_string());
+    let info = GalleryInfo::new(dim, model.fingerprint()?, model_path, name);
     let mut writer = GalleryWriter::create(out, info, overwrite)?;
     for_each_features(
         model,
-        depth,
+        layer,
         images,
         device,
         "indexing",

@@ -8,6 +8,7 @@ mod experiment;
 mod extract;
 mod finetune;
 mod index;
+mod kernel;
 mod predict;
 mod pretrain;
 mod probe;

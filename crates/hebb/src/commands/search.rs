@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use hebbian::engine::Device;
 use hebbian::error::Error;
+use hebbian::network::FeatureLayer;
 use hebbian::train::for_each_features;
 use hebbian_data::Dataset;
 use hebbian_search::{Gallery, Matrix, search};
@@ -43,7 +44,7 @@ pub fn run(args: &SearchArgs) -> Result<()> {
     }
     let model = load_model(&path)?;
     gallery.check_model(&model.fingerprint()?)?;
-    let depth = model.network.depth_of(&gallery.info().layer)?;
+    let layer = FeatureLayer::of(&model, Some(&gallery.info().layer))?;
     let mut progress = Progress::default();
     let mut all = Vec::new();
     for image in &args.images {
@@ -52,7 +53,7 @@ pub fn run(args: &SearchArgs) -> Result<()> {
         let (mut rows, mut features) = (Vec::new(), Vec::new());
         for_each_features(
             &model,
-            depth,
+            layer,
             &images,
             &device,
             "query",

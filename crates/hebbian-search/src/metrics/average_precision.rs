@@ -15,7 +15,9 @@ pub enum ApDenominator {
     /// relevant items that were missed, so it gives much the largest values.
     Retrieved,
     /// The smaller of `k` and the number of relevant items in the gallery. The earlier code
-    /// (HebbianPCA, tag `hebbretr`; arXiv 2205.08935).
+    /// (HebbianPCA, tag `hebbretr`; arXiv 2205.08935), which takes the nominal number of training
+    /// images of a class (CIFAR-10: 4,000) for the latter; where a split is not balanced, the true
+    /// number that is taken here differs from it by a few per cent.
     Truncated,
     /// All relevant items in the gallery: the standard definition of information retrieval.
     Relevant,

@@ -4,11 +4,14 @@
 mod average_precision;
 mod neighbours;
 mod report;
+mod ties;
 
 pub use average_precision::{
     ApDenominator, RankingPrefix, average_precision, precision_at, ranking_prefixes,
 };
 pub use neighbours::knn_classify;
 pub use report::{
-    Definitions, EvaluateOptions, MeanAveragePrecision, PrecisionAt, RetrievalReport, evaluate,
+    Definitions, EvaluateOptions, ExpectedOverTies, MeanAveragePrecision, PrecisionAt,
+    RetrievalReport, evaluate,
 };
+pub use ties::{ExpectedPrefix, TieGroup, expected_prefixes, tie_groups};

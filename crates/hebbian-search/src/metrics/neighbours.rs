@@ -3,22 +3,35 @@
 use crate::exact::Hit;
 
 /// The most frequent label among the first `k` hits that have one; among equally frequent labels,
-/// the one whose first member is nearer. `None` if no hit has a label.
+/// the one with the smaller sum of distances, and among those the one whose first member comes
+/// first. `None` if no hit has a label.
 ///
 /// `labels` holds one entry per gallery vector; hits beyond it have no label.
 #[must_use]
 pub fn knn_classify(hits: &[Hit], labels: &[Option<u32>], k: usize) -> Option<u32> {
-    // k is small, and in order of appearance, so that the first of the best is the nearest.
-    let mut votes: Vec<(u32, usize)> = Vec::new();
-    let labelled = hits.iter().filter_map(|hit| labels.get(hit.index).copied().flatten());
-    for label in labelled.take(k) {
-        match votes.iter_mut().find(|(seen, _)| *seen == label) {
-            Some((_, count)) => *count += 1,
-            None => votes.push((label, 1)),
+    struct Vote {
+        label: u32,
+        count: usize,
+        distance: f64,
+    }
+    // k is small, and in order of appearance, so that the first of equals comes first.
+    let mut votes: Vec<Vote> = Vec::new();
+    let labelled =
+        hits.iter().filter_map(|hit| Some((labels.get(hit.index).copied()??, hit.distance)));
+    for (label, distance) in labelled.take(k) {
+        let distance = f64::from(distance);
+        match votes.iter_mut().find(|vote| vote.label == label) {
+            Some(vote) => {
+                vote.count += 1;
+                vote.distance += distance;
+            }
+            None => votes.push(Vote { label, count: 1, distance }),
         }
     }
-    let most = votes.iter().map(|&(_, count)| count).max()?;
-    votes.iter().find(|&&(_, count)| count == most).map(|&(label, _)| label)
+    // Of equal minima, the first is taken.
+    let better =
+        |a: &&Vote, b: &&Vote| b.count.cmp(&a.count).then(a.distance.total_cmp(&b.distance));
+    votes.iter().min_by(better).map(|vote| vote.label)
 }
 
 #[cfg(test)]
@@ -36,8 +49,10 @@ mod tests {
         let labels = [Some(7), Some(2), Some(2), Some(7), Some(2)];
         assert_eq!(classify(&labels, 1), Some(7));
         assert_eq!(classify(&labels, 3), Some(2));
-        assert_eq!(classify(&labels, 4), Some(7), "two votes each; 7 is nearer");
+        assert_eq!(classify(&labels, 4), Some(7), "two votes and distance 3 each; 7 comes first");
         assert_eq!(classify(&labels, 100), Some(2));
+        let labels = [Some(7), Some(2), Some(2), None, Some(7)];
+        assert_eq!(classify(&labels, 4), Some(2), "two votes each; 2 is nearer, though not first");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::average_precision::{ApDenominator, ranking_prefixes};
+use super::ties::{expected_prefixes, tie_groups};
 use crate::exact::for_each_ranking;
 use crate::vectors::Vectors;
 use crate::{Error, Result};
@@ -94,7 +95,27 @@ pub struct RetrievalReport {
     pub mean_average_precision: Vec<MeanAveragePrecision>,
     /// At every depth asked for.
     pub precision: Vec<PrecisionAt>,
+    /// The same in expectation over the orders of equal distances; none where rankings were
+    /// truncated, which hides what lies beyond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_over_ties: Option<ExpectedOverTies>,
 }
+
+/// Means that do not depend on how equal distances are ordered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ExpectedOverTies {
+    /// What they are, in words.
+    pub definition: &'static str,
+    /// Mean share of a ranking that has its distance in common with another rank.
+    pub tied: f64,
+    /// At every depth asked for, then for the whole gallery.
+    pub mean_average_precision: Vec<MeanAveragePrecision>,
+    /// At every depth asked for.
+    pub precision: Vec<PrecisionAt>,
+}
+
+const EXPECTED_OVER_TIES: &str = "expectation over all orders of equal distances, each as likely \
+                                  (McSherry & Najork 2008)";
 
 /// The definitions of average precision, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -149,8 +170,10 @@ pub fn evaluate(
     for label in gallery_labels.iter().flatten() {
         *relevant_of.entry(*label).or_default() += 1;
     }
-    let mut sums = vec![[0.0; 4]; order.len()];
-    let (mut evaluated, mut without_label, mut without_relevant) = (0, 0, 0);
+    let whole = ranked == searched;
+    let mut sums = Sums::new(&order);
+    let mut expected = Sums::new(&order);
+    let (mut evaluated, mut without_label, mut without_relevant, mut tied) = (0, 0, 0, 0);
     // One more than is ranked, because the query itself may be among them.
     let limit = ranked + usize::from(options.exclude_self);
     for_each_ranking(gallery, queries, Some(limit), |query, hits| {
@@ -168,20 +191,28 @@ pub fn evaluate(
             return;
         }
         evaluated += 1;
-        let others = hits.iter().filter(|hit| Some(hit.index) != own).take(ranked);
-        let prefixes = ranking_prefixes(others.map(|hit| same(hit.index)), &order);
-        for (sums, prefix) in sums.iter_mut().zip(&prefixes) {
-            for (sum, denominator) in sums.iter_mut().zip(ApDenominator::ALL) {
-                *sum += prefix.average_precision(relevant, denominator);
-            }
-            sums[3] += prefix.precision();
+        let others = || hits.iter().filter(|hit| Some(hit.index) != own).take(ranked);
+        let prefixes = ranking_prefixes(others().map(|hit| same(hit.index)), &order);
+        sums.add(
+            prefixes.iter().map(|p| (p.precision(), move |d| p.average_precision(relevant, d))),
+        );
+        if whole {
+            let groups = tie_groups(others().map(|hit| (hit.distance, same(hit.index))));
+            tied += groups.iter().map(|g| if g.len > 1 { g.len } else { 0 }).sum::<usize>();
+            let prefixes = expected_prefixes(&groups, &order);
+            let values = prefixes.iter();
+            expected.add(values.map(|p| (p.precision, move |d| p.average_precision(relevant, d))));
         }
     })?;
 
-    let mean = |k: usize| -> [f64; 4] {
-        let at = order.binary_search(&k).map_or([0.0; 4], |at| sums[at]);
-        at.map(|sum| sum / (evaluated as f64).max(1.0))
-    };
+    let (mean_average_precision, precision) = sums.means(&ks, [ranked, searched], evaluated);
+    let expected_over_ties = whole.then(|| {
+        let (mean_average_precision, precision) =
+            expected.means(&ks, [ranked, searched], evaluated);
+        let tied = tied as f64 / ((evaluated * ranked) as f64).max(1.0);
+        let definition = EXPECTED_OVER_TIES;
+        ExpectedOverTies { definition, tied, mean_average_precision, precision }
+    });
     Ok(RetrievalReport {
         gallery: gallery.len(),
         gallery_without_label: gallery_labels.iter().filter(|label| label.is_none()).count(),
@@ -194,19 +225,54 @@ pub fn evaluate(
         distance: "euclidean",
         ties: "by index in the gallery",
         definitions: DEFINITIONS,
-        mean_average_precision: ks
-            .iter()
-            .copied()
-            .filter(|&k| k != ranked)
-            .chain([ranked])
-            .map(|k| {
-                let [retrieved, truncated, relevant, _] = mean(k);
-                let whole_gallery = k >= searched;
-                MeanAveragePrecision { k, whole_gallery, retrieved, truncated, relevant }
-            })
-            .collect(),
-        precision: ks.iter().map(|&k| PrecisionAt { k, precision: mean(k)[3] }).collect(),
+        mean_average_precision,
+        precision,
+        expected_over_ties,
     })
+}
+
+/// Sums over the queries, at every depth of a list in ascending order.
+struct Sums<'a> {
+    order: &'a [usize],
+    /// Average precision in the order of [`ApDenominator::ALL`], then precision.
+    sums: Vec<[f64; 4]>,
+}
+
+impl<'a> Sums<'a> {
+    fn new(order: &'a [usize]) -> Self {
+        Self { order, sums: vec![[0.0; 4]; order.len()] }
+    }
+
+    /// Adds a query: at each depth, precision and average precision by definition.
+    fn add<A: Fn(ApDenominator) -> f64>(&mut self, query: impl Iterator<Item = (f64, A)>) {
+        for (sums, (precision, average_precision)) in self.sums.iter_mut().zip(query) {
+            for (sum, denominator) in sums.iter_mut().zip(ApDenominator::ALL) {
+                *sum += average_precision(denominator);
+            }
+            sums[3] += precision;
+        }
+    }
+
+    /// Means over `evaluated` queries: at `ks` and at the length of the rankings, and at `ks`.
+    fn means(
+        &self,
+        ks: &[usize],
+        [ranked, searched]: [usize; 2],
+        evaluated: usize,
+    ) -> (Vec<MeanAveragePrecision>, Vec<PrecisionAt>) {
+        let mean = |k: usize| -> [f64; 4] {
+            let at = self.order.binary_search(&k).map_or([0.0; 4], |at| self.sums[at]);
+            at.map(|sum| sum / (evaluated as f64).max(1.0))
+        };
+        let depths = ks.iter().copied().filter(|&k| k != ranked).chain([ranked]);
+        let mean_average_precision = depths.map(|k| {
+            let [retrieved, truncated, relevant, _] = mean(k);
+            let whole_gallery = k >= searched;
+            MeanAveragePrecision { k, whole_gallery, retrieved, truncated, relevant }
+        });
+        let precision = ks.iter().map(|&k| PrecisionAt { k, precision: mean(k)[3] });
+        (mean_average_precision.collect(), precision.collect())
+    }
 }
 
 /// The depths asked for, ascending, once each.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::Sgd;
+use super::head::HeadGradients;
 use crate::Result;
-use crate::network::{Block, Head, Network, Normalised, Tensors, cross_entropy};
+use crate::network::{Block, Head, Network, Normalised, Tensors};
 use crate::ops::{
     BackwardInput, BackwardOutput, Workspace, batch_norm_backward, block_backward, block_forward,
 };
@@ -17,7 +18,8 @@ pub struct Gradients {
     /// Scores, batch x classes.
     pub scores: Vec<f32>,
     /// Gradient of each parameter: weight, gamma, beta and, where there is one,
-    /// bias of each layer, then weight and bias of the head.
+    /// bias of each layer; weight, bias, gamma and beta of the head's hidden
+    /// layer, where there is one; weight and bias of the head.
     pub by_parameter: Vec<Vec<f32>>,
     /// Gradient by the input, batch x height x width x 3, where asked for.
     pub by_input: Option<Vec<f32>>,
@@ -47,19 +49,13 @@ pub(crate) fn parameters(network: &Network, head: &Head) -> Vec<(String, usize)>
             all.push((format!("{layer}.bias"), c));
         }
     }
-    all.push(("head.weight".into(), head.weights.len()));
-    all.push(("head.bias".into(), head.bias.len()));
+    all.extend(head.parameters());
     all
 }
 
 /// How many of them are a layer's own.
 fn own_parameters(block: &Block) -> usize {
     3 + usize::from(block.bias.is_some())
-}
-
-/// How many there are, the classifier's two among them.
-fn parameter_count(network: &Network) -> usize {
-    network.blocks.iter().map(own_parameters).sum::<usize>() + 2
 }
 
 /// The parameters themselves, in that order.
@@ -71,7 +67,7 @@ fn values<'a>(network: &'a mut Network, head: &'a mut Head) -> Vec<&'a mut Vec<f
             [weights, &mut norm.gamma, &mut norm.beta].into_iter().chain(bias)
         })
         .collect();
-    all.extend([&mut head.weights, &mut head.bias]);
+    all.extend(head.parameters_mut());
     all
 }
 
@@ -82,6 +78,7 @@ fn values<'a>(network: &'a mut Network, head: &'a mut Head) -> Vec<&'a mut Vec<f
 pub struct Trainer {
     workspace: Workspace,
     saved: Vec<Saved>,
+    head: HeadGradients,
     /// Gradients by the maps, taken in turns.
     d_maps: [Vec<f32>; 2],
     gradients: Gradients,
@@ -120,31 +117,26 @@ impl Trainer {
     ///
     /// # Shapes
     /// `x`: batch x height x width x 3; `labels`: one class a row; `keep`: factor
-    /// of each feature (batch x feature length), 0 where dropped, or empty.
+    /// of each input of the head's last layer (batch x feature length or hidden
+    /// units), 0 where dropped, or empty.
     pub fn gradients(
         &mut self,
         network: &mut Network,
-        head: &Head,
+        head: &mut Head,
         x: &[f32],
         labels: &[u32],
         keep: &[f32],
         by_input: bool,
     ) -> &Gradients {
-        self.gradients.by_parameter.resize_with(parameter_count(network), Vec::new);
+        let own: usize = network.blocks.iter().map(own_parameters).sum();
+        let all = own + head.parameters().len();
+        self.gradients.by_parameter.resize_with(all, Vec::new);
         self.forward(network, labels.len(), x);
         if let Some(last) = self.saved.last_mut() {
-            let features = &mut last.out;
-            features.iter_mut().zip(keep).for_each(|(f, k)| *f *= k);
-            let scores = head.scores(features);
-            let mut d_scores = scores.clone();
-            self.gradients.loss = cross_entropy(&mut d_scores, labels);
-            self.gradients.scores = scores;
-            let [.., d_weights, d_bias] = &mut self.gradients.by_parameter[..] else {
-                unreachable!("a classifier has two parameters")
-            };
-            head.gradients(features, &d_scores, d_weights, d_bias);
-            head.gradient_by_features(&d_scores, &mut self.d_maps[0]);
-            self.d_maps[0].iter_mut().zip(keep).for_each(|(d, k)| *d *= k);
+            let of_head = &mut self.gradients.by_parameter[own..];
+            let (features, d_features) = (&mut last.out, Some(&mut self.d_maps[0]));
+            let found = self.head.compute(head, features, labels, keep, of_head, d_features);
+            (self.gradients.loss, self.gradients.scores) = found;
         }
         self.backward(network, labels.len(), x, by_input);
         &self.gradients

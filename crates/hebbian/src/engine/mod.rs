@@ -2,11 +2,13 @@
 
 mod backprop;
 mod cpu;
+mod head;
 mod sgd;
 
 #[cfg(feature = "vulkan")]
 pub(crate) use backprop::parameters;
 pub use backprop::{Gradients, Trainer};
+pub(crate) use head::HeadGradients;
 pub use sgd::Sgd;
 
 use std::fmt;
@@ -121,8 +123,8 @@ pub struct SupervisedStep<'a> {
     pub x: &'a [f32],
     /// Class of each image.
     pub labels: &'a [u32],
-    /// Factor of each feature (batch x feature length), 0 where dropped, or
-    /// empty.
+    /// Factor of each input of the classifier's last layer (batch x feature
+    /// length or hidden units), 0 where dropped, or empty.
     pub keep: &'a [f32],
     /// The optimiser's step.
     pub sgd: Sgd,

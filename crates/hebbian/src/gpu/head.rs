@@ -7,8 +7,8 @@ use super::layer::Layer;
 use super::plan::{Builder, Word};
 use super::product::{Operand, Product};
 use super::shaders;
-use crate::Result;
-use crate::network::Head;
+use crate::network::{Head, Linear};
+use crate::{Error, Result};
 
 /// The classifier on the card, and what descent needs of all parameters.
 pub(super) struct DeviceHead {
@@ -24,19 +24,30 @@ pub(super) struct DeviceHead {
 }
 
 impl DeviceHead {
+    /// Puts a classifier on the card.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it has a hidden layer, or the card has not the
+    /// memory.
     pub(super) fn new(gpu: &Gpu, head: &Head, layers: &[Layer]) -> Result<Self> {
+        if head.hidden.is_some() {
+            let problem = "the graphics card trains linear classifiers only; \
+                           fine-tune one with a hidden layer on the cpu";
+            return Err(Error::Device(problem.into()));
+        }
         let mut momentum = Vec::new();
         for layer in layers {
             momentum.push(gpu.buffer("momentum", layer.g.weight_len())?);
             momentum.push(gpu.buffer("momentum", layer.learned_len())?);
         }
-        momentum.push(gpu.buffer("momentum", head.weights.len())?);
-        momentum.push(gpu.buffer("momentum", head.bias.len())?);
+        let Linear { weights, bias } = &head.out;
+        momentum.push(gpu.buffer("momentum", weights.len())?);
+        momentum.push(gpu.buffer("momentum", bias.len())?);
         Ok(Self {
-            classes: head.bias.len(),
+            classes: head.classes(),
             features: head.features(),
-            weights: gpu.buffer_of("the classifier's weights", &head.weights)?,
-            bias: gpu.buffer_of("the classifier's bias", &head.bias)?,
+            weights: gpu.buffer_of("the classifier's weights", weights)?,
+            bias: gpu.buffer_of("the classifier's bias", bias)?,
             momentum,
             settings: gpu.uniform(&[0; 4]),
         })

@@ -233,8 +233,8 @@ impl GpuNetwork {
             (block.norm.mean, block.norm.var) = halves(next(), c);
         }
         if let Some(head) = head.filter(|_| self.head.is_some()) {
-            head.weights = next();
-            head.bias = next();
+            head.out.weights = next();
+            head.out.bias = next();
         }
         Ok(())
     }

@@ -1,74 +1,235 @@
-//! The classifier on top of a network: one linear layer.
+//! The classifier on top of a network: a linear layer, or a hidden layer and
+//! a linear one.
+
+use std::path::Path;
 
 use hebbian_data::seed;
-use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
-use crate::linalg::{Mat, MatMut, add_assign, gemm};
+use super::model::{norm_parts, norm_parts_mut};
+use super::{BatchNorm, Linear, NormKind, Tensors};
+use crate::error::{Error, Result};
 
-/// Linear classifier with bias.
+/// Most units of a hidden layer.
+const MAX_HIDDEN: usize = 1 << 16;
+/// Most weights of a hidden layer: 4 GiB.
+const MAX_WEIGHTS: usize = 1 << 30;
+
+/// Form of a classifier; in TOML `"linear"` or `{ hidden = 256 }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadKind {
+    /// One linear layer.
+    #[default]
+    Linear,
+    /// A hidden layer of so many units (published for retrieval: 256), then a
+    /// linear layer.
+    Hidden(usize),
+}
+
+impl HeadKind {
+    /// Units of the published code for retrieval.
+    pub const PUBLISHED_HIDDEN: usize = 256;
+
+    /// Whether it has no hidden layer.
+    pub fn is_linear(&self) -> bool {
+        *self == Self::Linear
+    }
+
+    /// Checks the number of hidden units; `field` names it in the message.
+    pub fn check(self, field: &str) -> Result<()> {
+        match self {
+            Self::Hidden(units) if !(1..=MAX_HIDDEN).contains(&units) => {
+                let problem = format!("is {units}; it must be 1 to {MAX_HIDDEN}");
+                Err(Error::config(format!("{field}.hidden"), problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A classifier with random weights.
+    ///
+    /// # Errors
+    /// If the number of hidden units is out of range, or theirs and the
+    /// features' product is; the message names `finetune.classifier`.
+    pub fn init(self, features: usize, classes: usize, seed: u64) -> Result<Head> {
+        self.check("finetune.classifier")?;
+        let Self::Hidden(units) = self else { return Ok(Head::new(features, classes, seed)) };
+        if units.checked_mul(features).is_none_or(|n| n > MAX_WEIGHTS) {
+            let problem = format!(
+                "is {units}, which makes more than {MAX_WEIGHTS} weights of {features} features"
+            );
+            return Err(Error::config("finetune.classifier.hidden", problem));
+        }
+        let linear = Linear::new(features, units, &mut seed::stream(seed, "init/head/hidden"));
+        let hidden = Hidden { linear, norm: BatchNorm::new(NormKind::Batch, units) };
+        Ok(Head { hidden: Some(hidden), ..Head::new(units, classes, seed) })
+    }
+}
+
+/// From features to the scores of classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
-    /// Weights, classes x features.
-    pub weights: Vec<f32>,
-    /// Bias, one a class.
-    pub bias: Vec<f32>,
+    /// The hidden layer, where there is one.
+    pub hidden: Option<Hidden>,
+    /// From features, or hidden units, to scores.
+    pub out: Linear,
+}
+
+/// The hidden layer of a classifier: linear, ReLU, batch normalisation, as the
+/// published code's retrieval has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hidden {
+    /// Its weights.
+    pub linear: Linear,
+    /// Normalisation of the rectified units.
+    pub norm: BatchNorm,
+}
+
+impl Hidden {
+    /// The rectified units, before normalisation.
+    ///
+    /// # Shapes
+    /// `features`: batch x feature length; result: batch x units.
+    pub(crate) fn rectified(&self, features: &[f32]) -> Vec<f32> {
+        let mut units = self.linear.forward(features);
+        units.iter_mut().for_each(|u| *u = u.max(0.0));
+        units
+    }
+}
+
+impl From<Linear> for Head {
+    fn from(out: Linear) -> Self {
+        Self { hidden: None, out }
+    }
 }
 
 impl Head {
-    /// Random weights and bias, uniform in `+-1/sqrt(features)`, from the
-    /// stream `init/head` of `seed`.
+    /// A linear classifier with random weights and bias, uniform in
+    /// `+-1/sqrt(features)`, from the stream `init/head` of `seed`.
     pub fn new(features: usize, classes: usize, seed: u64) -> Self {
-        let mut rng = seed::stream(seed, "init/head");
-        let bound = 1.0 / (features as f32).sqrt();
-        let mut draw = |n| (0..n).map(|_| rng.random_range(-bound..bound)).collect();
-        Self { weights: draw(classes * features), bias: draw(classes) }
+        Linear::new(features, classes, &mut seed::stream(seed, "init/head")).into()
+    }
+
+    /// Its form.
+    pub fn kind(&self) -> HeadKind {
+        match &self.hidden {
+            None => HeadKind::Linear,
+            Some(hidden) => HeadKind::Hidden(hidden.linear.outputs()),
+        }
     }
 
     /// Length of the features it takes.
     pub fn features(&self) -> usize {
-        self.weights.len() / self.bias.len()
+        self.hidden.as_ref().map_or(&self.out, |hidden| &hidden.linear).inputs()
     }
 
-    /// Scores (batch x classes) of features (batch x feature length).
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.out.outputs()
+    }
+
+    /// Output of the hidden layer with the running statistics: the published
+    /// retrieval code, before it is made binary. None without a hidden layer.
+    ///
+    /// # Shapes
+    /// `features`: batch x feature length; result: batch x units.
+    pub fn code(&self, features: &[f32]) -> Option<Vec<f32>> {
+        let hidden = self.hidden.as_ref()?;
+        let mut code = hidden.rectified(features);
+        hidden.norm.infer(&mut code);
+        Some(code)
+    }
+
+    /// Scores with the running statistics.
+    ///
+    /// # Shapes
+    /// `features`: batch x feature length; result: batch x classes.
     pub fn scores(&self, features: &[f32]) -> Vec<f32> {
-        let (k, f) = (self.bias.len(), self.features());
-        let batch = features.len() / f;
-        let mut scores = self.bias.repeat(batch);
-        let out = &mut MatMut::new(&mut scores, batch, k);
-        gemm(out, 1.0, 1.0, Mat::new(features, batch, f), Mat::new(&self.weights, k, f).t());
-        scores
+        match self.code(features) {
+            Some(code) => self.out.forward(&code),
+            None => self.out.forward(features),
+        }
     }
 
-    /// Gradients by weights and bias, from those by the scores (batch x
-    /// classes) of features (batch x feature length).
-    pub fn gradients(
-        &self,
-        features: &[f32],
-        d_scores: &[f32],
-        d_weights: &mut Vec<f32>,
-        d_bias: &mut Vec<f32>,
-    ) {
-        let (k, f) = (self.bias.len(), self.features());
-        let batch = d_scores.len() / k;
-        d_weights.resize(k * f, 0.0);
-        let d = Mat::new(d_scores, batch, k);
-        let features = Mat::new(features, batch, f);
-        gemm(&mut MatMut::new(d_weights, k, f), 0.0, 1.0, d.t(), features);
-        d_bias.clear();
-        d_bias.resize(k, 0.0);
-        d_scores.chunks_exact(k).for_each(|row| add_assign(d_bias, row));
+    /// Names of its parameters and how many numbers each has, in the order of
+    /// [`Head::parameters_mut`].
+    pub(crate) fn parameters(&self) -> Vec<(String, usize)> {
+        let mut all = Vec::new();
+        if let Some(Hidden { linear, norm }) = &self.hidden {
+            all.push(("head.hidden.weight".into(), linear.weights.len()));
+            all.push(("head.hidden.bias".into(), linear.bias.len()));
+            all.push(("head.hidden.gamma".into(), norm.gamma.len()));
+            all.push(("head.hidden.beta".into(), norm.beta.len()));
+        }
+        all.push(("head.weight".into(), self.out.weights.len()));
+        all.push(("head.bias".into(), self.out.bias.len()));
+        all
     }
 
-    /// Gradient by the features (batch x feature length), from that by the
-    /// scores (batch x classes).
-    pub fn gradient_by_features(&self, d_scores: &[f32], d_features: &mut Vec<f32>) {
-        let (k, f) = (self.bias.len(), self.features());
-        let batch = d_scores.len() / k;
-        d_features.resize(batch * f, 0.0);
-        let weights = Mat::new(&self.weights, k, f);
-        let d_features = &mut MatMut::new(d_features, batch, f);
-        gemm(d_features, 0.0, 1.0, Mat::new(d_scores, batch, k), weights);
+    /// Its parameters: weight, bias, gamma and beta of the hidden layer, where
+    /// there is one, then weight and bias of the scores.
+    pub(crate) fn parameters_mut(&mut self) -> Vec<&mut Vec<f32>> {
+        let Self { hidden, out } = self;
+        let mut all = Vec::new();
+        if let Some(Hidden { linear, norm }) = hidden {
+            all.extend([&mut linear.weights, &mut linear.bias]);
+            all.extend([&mut norm.gamma, &mut norm.beta]);
+        }
+        all.extend([&mut out.weights, &mut out.bias]);
+        all
     }
+
+    /// Adds its tensors.
+    pub(super) fn write(&self, tensors: &mut Tensors) {
+        if let Some(Hidden { linear, norm }) = &self.hidden {
+            write_linear(linear, "head.hidden", tensors);
+            for (name, values) in norm_parts(norm) {
+                tensors.insert(format!("head.hidden.norm.{name}"), &[values.len()], values);
+            }
+        }
+        write_linear(&self.out, "head", tensors);
+    }
+
+    /// Takes its tensors out; `path` is for messages.
+    pub(super) fn read(
+        tensors: &mut Tensors,
+        path: &Path,
+        kind: HeadKind,
+        features: usize,
+        classes: usize,
+    ) -> Result<Self> {
+        let HeadKind::Hidden(units) = kind else {
+            return Ok(read_linear(tensors, path, "head", [classes, features])?.into());
+        };
+        let linear = read_linear(tensors, path, "head.hidden", [units, features])?;
+        let mut norm = BatchNorm::new(NormKind::Batch, units);
+        for (name, values) in norm_parts_mut(&mut norm) {
+            *values = tensors.take(path, &format!("head.hidden.norm.{name}"), &[units])?;
+        }
+        if norm.var.iter().any(|&v| v < 0.0) {
+            let problem = "the tensor 'head.hidden.norm.var' holds a negative variance";
+            return Err(Error::file(path, problem));
+        }
+        let out = read_linear(tensors, path, "head", [classes, units])?;
+        Ok(Self { hidden: Some(Hidden { linear, norm }), out })
+    }
+}
+
+fn write_linear(linear: &Linear, name: &str, tensors: &mut Tensors) {
+    let shape = [linear.outputs(), linear.inputs()];
+    tensors.insert(format!("{name}.weight"), &shape, &linear.weights);
+    tensors.insert(format!("{name}.bias"), &shape[..1], &linear.bias);
+}
+
+fn read_linear(
+    tensors: &mut Tensors,
+    path: &Path,
+    name: &str,
+    shape: [usize; 2],
+) -> Result<Linear> {
+    let weights = tensors.take(path, &format!("{name}.weight"), &shape)?;
+    Ok(Linear { weights, bias: tensors.take(path, &format!("{name}.bias"), &shape[..1])? })
 }
 
 /// Mean cross-entropy of scores (batch x classes), which become its gradient.

@@ -1,12 +1,16 @@
 //! Networks: their files, their layers, and models on disk.
 
+mod features;
 mod head;
+mod linear;
 mod model;
 mod norm;
 mod spec;
 mod store;
 
-pub use head::{Head, cross_entropy, softmax_rows};
+pub use features::FeatureLayer;
+pub use head::{Head, HeadKind, Hidden, cross_entropy, softmax_rows};
+pub use linear::Linear;
 pub use model::{Model, Provenance, RuleRecord};
 pub use norm::{BatchNorm, Normalised};
 #[cfg(feature = "vulkan")]

@@ -7,7 +7,7 @@ use hebbian_data::preprocess::Parts;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BatchNorm, Block, Head, Network, NetworkSpec, Tensors, toml_problem, write_atomically,
+    BatchNorm, Block, Head, HeadKind, Network, NetworkSpec, Tensors, toml_problem, write_atomically,
 };
 use crate::error::{Error, Result};
 use crate::rules::{self, Projection};
@@ -68,6 +68,9 @@ pub struct Provenance {
 struct ModelFile {
     format_version: u32,
     classes: Vec<String>,
+    /// Absent from the files of linear classifiers and of models without one.
+    #[serde(default, skip_serializing_if = "HeadKind::is_linear")]
+    classifier: HeadKind,
     rule: RuleRecord,
     provenance: Provenance,
     preprocess: Parts,
@@ -112,9 +115,7 @@ impl Model {
             }
         }
         if let Some(head) = &self.head {
-            let shape = [head.bias.len(), head.features()];
-            tensors.insert("head.weight", &shape, &head.weights);
-            tensors.insert("head.bias", &shape[..1], &head.bias);
+            head.write(&mut tensors);
         }
         for (name, shape, data) in self.preprocess.to_parts().1 {
             tensors.insert(format!("preprocess.{name}"), &shape, &data);
@@ -136,6 +137,7 @@ impl Model {
         let file = ModelFile {
             format_version: FORMAT_VERSION,
             classes: self.classes.clone(),
+            classifier: self.head.as_ref().map_or(HeadKind::Linear, Head::kind),
             rule: self.rule.clone(),
             provenance: self.provenance.clone(),
             preprocess: self.preprocess.to_parts().0,
@@ -204,8 +206,8 @@ impl Model {
             None
         } else {
             let features = geometries.last().map_or(0, |g| g.output_len());
-            let weights = tensors.take(path, "head.weight", &[classes, features])?;
-            Some(Head { weights, bias: tensors.take(path, "head.bias", &[classes])? })
+            file.classifier.check("classifier").map_err(in_file)?;
+            Some(Head::read(&mut tensors, path, file.classifier, features, classes)?)
         };
         let preprocess =
             Preprocess::from_parts(&file.preprocess, &tensors.take_prefix("preprocess."))
@@ -230,11 +232,11 @@ impl Model {
     }
 }
 
-fn norm_parts(norm: &BatchNorm) -> [(&'static str, &Vec<f32>); 4] {
+pub(super) fn norm_parts(norm: &BatchNorm) -> [(&'static str, &Vec<f32>); 4] {
     [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("var", &norm.var)]
 }
 
-fn norm_parts_mut(norm: &mut BatchNorm) -> [(&'static str, &mut Vec<f32>); 4] {
+pub(super) fn norm_parts_mut(norm: &mut BatchNorm) -> [(&'static str, &mut Vec<f32>); 4] {
     let BatchNorm { gamma, beta, mean, var, .. } = norm;
     [("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)]
 }

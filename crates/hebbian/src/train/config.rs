@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Sgd;
 use crate::error::{Error, Result};
+use crate::network::HeadKind;
 
 /// Learning rate of every layer, or one for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +45,8 @@ pub struct PretrainConfig {
     pub epochs: usize,
     /// Images a step.
     pub batch: usize,
-    /// Learning rate.
+    /// Learning rate; 0 leaves the random weights and measures the running
+    /// statistics alone, the baseline of every figure.
     pub lr: LayerRates,
     /// Order in which layers learn.
     pub order: PretrainOrder,
@@ -111,16 +113,20 @@ pub struct FinetuneConfig {
     pub momentum: f64,
     /// Weight decay of every parameter.
     pub weight_decay: f64,
-    /// Share of features dropped before the classifier.
+    /// Share of the inputs of the classifier's last layer (features, or hidden
+    /// units) dropped.
     pub dropout: f64,
     /// Which labels may be looked at.
     pub protocol: Protocol,
+    /// Form of the classifier: `"linear"` or `{ hidden = 256 }`.
+    #[serde(skip_serializing_if = "HeadKind::is_linear")]
+    pub classifier: HeadKind,
 }
 
 impl Default for FinetuneConfig {
     /// As published for CIFAR-10: 20 epochs, batches of 64, learning rate
     /// 1e-3 halved after epochs 10 to 19, momentum 0.9, weight decay 0.05,
-    /// dropout 0.5; protocol `strict`.
+    /// dropout 0.5; protocol `strict`; a linear classifier.
     fn default() -> Self {
         Self {
             epochs: 20,
@@ -132,6 +138,7 @@ impl Default for FinetuneConfig {
             weight_decay: 5e-2,
             dropout: 0.5,
             protocol: Protocol::Strict,
+            classifier: HeadKind::Linear,
         }
     }
 }
@@ -152,7 +159,8 @@ impl FinetuneConfig {
         number("finetune.gamma", self.gamma, 0.0, 1.0)?;
         number("finetune.momentum", self.momentum, 0.0, 0.9999)?;
         number("finetune.weight_decay", self.weight_decay, 0.0, 1e3)?;
-        number("finetune.dropout", self.dropout, 0.0, 0.99)
+        number("finetune.dropout", self.dropout, 0.0, 0.99)?;
+        self.classifier.check("finetune.classifier")
     }
 
     /// Learning rate of epoch `epoch`, from 0.
@@ -179,6 +187,22 @@ fn number(field: &str, value: f64, low: f64, high: f64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_classifier_in_toml() {
+        let read = |text: &str| toml::from_str::<FinetuneConfig>(text);
+        assert_eq!(read("classifier = \"linear\"").unwrap(), FinetuneConfig::default());
+        let hidden = read("classifier = { hidden = 256 }").unwrap();
+        assert_eq!(hidden.classifier, HeadKind::Hidden(256));
+        let text = toml::to_string(&hidden).unwrap();
+        assert_eq!(read(&text).unwrap(), hidden, "{text}");
+        // Written as it was before there was a choice, so that runs of then go on.
+        assert!(!toml::to_string(&FinetuneConfig::default()).unwrap().contains("classifier"));
+        let unknown = read("classifier = \"mlp\"").unwrap_err().to_string();
+        assert!(unknown.contains("mlp") && unknown.contains("hidden"), "{unknown}");
+        let none = read("classifier = { hidden = 0 }").unwrap().check().unwrap_err().to_string();
+        assert_eq!(none, "finetune.classifier.hidden: is 0; it must be 1 to 65536");
+    }
 
     #[test]
     fn the_published_schedule() {

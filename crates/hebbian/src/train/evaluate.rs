@@ -1,38 +1,40 @@
 //! Streaming images through a model: features, scores, accuracy.
 
+use std::borrow::Cow;
+
 use hebbian_data::{Images, Skipped, batches};
 
 use super::{Event, Observer};
 use crate::engine::{Device, Engine};
-use crate::network::Model;
+use crate::network::{FeatureLayer, Model};
 use crate::{Error, Result};
 
 /// Images a step of inference.
 const BATCH: usize = 128;
 
-/// Streams images through the model up to layer `depth` and hands over the
-/// rows (positions in `images`) and features (rows x feature length) of each
-/// batch, in order. Memory is bounded by the batch.
+/// Streams images through the model and hands over the rows (positions in
+/// `images`) and features (rows x feature length) of each batch, in order.
+/// Memory is bounded by the batch.
 ///
 /// # Errors
-/// What reading or `take` fails with; unreadable images are skipped, told to
-/// the observer and returned.
+/// If `model` has no such layer, or what reading or `take` fails with;
+/// unreadable images are skipped, told to the observer and returned.
 pub fn for_each_features(
     model: &Model,
-    depth: usize,
+    layer: FeatureLayer,
     images: &Images,
     device: &Device,
     name: &str,
     observer: Observer<'_>,
     take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
-    stream_features(model, depth, images, device.engine().as_mut(), (name, observer), take)
+    stream_features(model, layer, images, device.engine().as_mut(), (name, observer), take)
 }
 
 /// [`for_each_features`] through an engine that may hold the network already.
 fn stream_features(
     model: &Model,
-    depth: usize,
+    layer: FeatureLayer,
     images: &Images,
     engine: &mut dyn Engine,
     (name, observer): (&str, Observer<'_>),
@@ -45,9 +47,12 @@ fn stream_features(
     for batch in &mut stream {
         let batch = batch?;
         model.preprocess.apply(&batch, &mut x)?;
-        let features = engine.features(&model.network, depth, &x)?;
+        let map = match layer.depth(model) {
+            0 => Cow::Borrowed(&x[..]),
+            depth => Cow::Owned(engine.features(&model.network, depth, &x)?),
+        };
         done += batch.rows.len();
-        take(&batch.rows, features)?;
+        take(&batch.rows, layer.features(model, map)?)?;
         observer(Event::Step { done, text: String::new() });
     }
     observer(Event::End);
@@ -95,9 +100,9 @@ pub(super) fn score_with(
     let Some(head) = &model.head else {
         return Err(Error::Data("the model has no classifier; fine-tune it first".into()));
     };
-    let mut result = Scores { classes: head.bias.len(), ..Scores::default() };
-    let depth = model.network.depth();
-    let skipped = stream_features(model, depth, images, engine, stage, |rows, features| {
+    let mut result = Scores { classes: head.classes(), ..Scores::default() };
+    let last = FeatureLayer::Layer(model.network.depth());
+    let skipped = stream_features(model, last, images, engine, stage, |rows, features| {
         result.rows.extend(rows);
         result.scores.extend(head.scores(&features));
         Ok(())

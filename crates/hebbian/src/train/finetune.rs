@@ -10,7 +10,7 @@ use super::{
     accuracy,
 };
 use crate::engine::{Device, Engine, SupervisedStep};
-use crate::network::{Head, Model, Tensors};
+use crate::network::{Model, Tensors};
 use crate::{Error, Result};
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ struct Line {
 }
 
 /// Fine-tunes all layers of `model` (cut to where its features are taken)
-/// and a new linear classifier.
+/// and a new classifier, of the form that `config` says.
 ///
 /// Under [`Protocol::Strict`] the last epoch is kept and `validation` must be
 /// `None`; under [`Protocol::Published`] the epoch that classifies
@@ -67,7 +67,8 @@ pub fn finetune(
         }
     } else {
         let features = model.network.feature_len(model.network.depth());
-        model.head = Some(Head::new(features, classes.len(), model.provenance.seed));
+        let seed = model.provenance.seed;
+        model.head = Some(config.classifier.init(features, classes.len(), seed)?);
         model.classes = classes.to_vec();
         model.provenance.labels = train.labels.len();
         model.provenance.protocol = match config.protocol {
@@ -170,7 +171,8 @@ fn step(
     let Some(head) = &mut model.head else {
         return Err(Error::Data("the model has no classifier".into()));
     };
-    let keep = dropout(config.dropout, labels.len() * head.features(), model.provenance.seed, step);
+    let (len, purpose) = (labels.len() * head.out.inputs(), format!("dropout/{step}"));
+    let keep = dropout(config.dropout, len, model.provenance.seed, &purpose);
     let sgd = config.sgd(rate);
     let supervised = SupervisedStep { x, labels, keep: &keep, sgd };
     let (loss, scores) = engine.supervised_step(&mut model.network, head, &supervised)?;
@@ -178,7 +180,7 @@ fn step(
         let layer = format!("L{}", model.network.depth());
         return Err(Error::Diverged { stage: "fine-tuning", layer, step: step + 1 });
     }
-    let rows = scores.chunks_exact(head.bias.len()).zip(labels);
+    let rows = scores.chunks_exact(head.classes()).zip(labels);
     let right = rows.filter(|(scores, label)| {
         let own = scores[**label as usize];
         scores.iter().all(|&s| s <= own)
@@ -201,12 +203,13 @@ fn save(
     run.save(model, cursor, &state)
 }
 
-/// Factors of the features: 0 with probability `p`, else `1 / (1 - p)`.
-fn dropout(p: f64, len: usize, seed: u64, step: usize) -> Vec<f32> {
+/// Factors of dropout: 0 with probability `p`, else `1 / (1 - p)`; from the
+/// stream `purpose` of `seed`, empty where nothing is dropped.
+pub(super) fn dropout(p: f64, len: usize, seed: u64, purpose: &str) -> Vec<f32> {
     if p == 0.0 {
         return Vec::new();
     }
-    let mut rng = seed::stream(seed, &format!("dropout/{step}"));
+    let mut rng = seed::stream(seed, purpose);
     let bound = (p * f64::from(u32::MAX)) as u32;
     let keep = (1.0 / (1.0 - p)) as f32;
     (0..len).map(|_| if rng.random::<u32>() < bound { 0.0 } else { keep }).collect()

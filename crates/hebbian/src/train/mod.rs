@@ -15,7 +15,7 @@ pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use pretrain::pretrain;
-pub use probe::train_head;
+pub use probe::{LabelledFeatures, Nystroem, Svm, SvmConfig, nearest_mean, train_head, train_svm};
 
 use hebbian_data::{Images, Skipped};
 

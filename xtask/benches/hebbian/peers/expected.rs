@@ -118,7 +118,7 @@ fn supervised(subject: &Subject, images: usize) -> Vec<Expected> {
     let (mut network, mut head) = (subject.network.clone(), subject.head.clone());
     let (mut trainer, config) = (Trainer::default(), FinetuneConfig::default());
     let (x, labels) = (subject.first(images), &subject.labels[..images]);
-    let found = trainer.gradients(&mut network, &head, x, labels, &[], false);
+    let found = trainer.gradients(&mut network, &mut head, x, labels, &[], false);
     let (loss, gradients) = (found.loss as f32, found.by_parameter.clone());
     trainer.step(&mut network, &mut head, &config.sgd(config.lr));
     let mut parameters = Vec::new();
@@ -129,8 +129,8 @@ fn supervised(subject: &Subject, images: usize) -> Vec<Expected> {
         parameters.push((format!("{layer}.gamma"), &norm.gamma, moved.gamma));
         parameters.push((format!("{layer}.beta"), &norm.beta, moved.beta));
     }
-    parameters.push(("head.weight".into(), &subject.head.weights, head.weights));
-    parameters.push(("head.bias".into(), &subject.head.bias, head.bias));
+    parameters.push(("head.weight".into(), &subject.head.out.weights, head.out.weights));
+    parameters.push(("head.bias".into(), &subject.head.out.bias, head.out.bias));
     let mut all = vec![Expected::new("loss", vec![loss])];
     for ((name, before, after), gradient) in parameters.into_iter().zip(gradients) {
         let gradient = Expected::new(format!("{name}.gradient"), gradient);

@@ -8,7 +8,7 @@ mod work;
 
 use anyhow::{Result, ensure};
 use hebbian::engine::Device;
-use hebbian::network::Model;
+use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::for_each_features;
 
 use crate::Bench;
@@ -68,12 +68,12 @@ fn extraction(bench: &Bench) -> Result<Row> {
     let preprocess = bench.input.preprocess.clone();
     let model = Model::new(bench.spec()?, rule.as_ref(), preprocess, 0)?;
     let images = bench.input.images.subset(&(0..bench.images).collect::<Vec<_>>());
-    let depth = model.network.depth();
+    let layer = FeatureLayer::Layer(model.network.depth());
     let timing = Timing::of(bench.runs, || {
         let mut seen = 0;
         let (device, observer) =
             (Device::open(&bench.device)?, &mut |_: hebbian::train::Event<'_>| {});
-        for_each_features(&model, depth, &images, &device, "extraction", observer, |rows, _| {
+        for_each_features(&model, layer, &images, &device, "extraction", observer, |rows, _| {
             seen += rows.len();
             Ok(())
         })?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use hebbian::engine::Trainer;
-use hebbian::network::{Head, Network, NetworkSpec, Tensors};
+use hebbian::network::{Head, Linear, Network, NetworkSpec, Tensors};
 use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 
@@ -35,8 +35,8 @@ impl Subject {
         ensure!(labels.len() == batch, "only {} of {batch} images can be read", labels.len());
         let mut network =
             Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, Activation::Relu, 0)?;
-        let head = Head::new(network.feature_len(network.depth()), CLASSES, 0);
-        Trainer::default().gradients(&mut network, &head, &x, &labels, &[], false);
+        let mut head = Head::new(network.feature_len(network.depth()), CLASSES, 0);
+        Trainer::default().gradients(&mut network, &mut head, &x, &labels, &[], false);
         Ok(Self { network, head, x, labels })
     }
 
@@ -67,9 +67,9 @@ impl Subject {
                 tensors.insert(format!("L{layer}.{name}"), &[g.filters], part);
             }
         }
-        let (classes, features) = (self.head.bias.len(), self.head.features());
-        tensors.insert("head.weight", &[classes, features], &self.head.weights);
-        tensors.insert("head.bias", &[classes], &self.head.bias);
+        let (classes, features) = (self.head.classes(), self.head.features());
+        tensors.insert("head.weight", &[classes, features], &self.head.out.weights);
+        tensors.insert("head.bias", &[classes], &self.head.out.bias);
         fs_err::write(path, tensors.to_bytes()?)?;
         Ok(())
     }
@@ -93,10 +93,11 @@ impl Subject {
             }
         }
         let features = network.feature_len(network.depth());
-        let head = Head {
+        let out = Linear {
             weights: tensors.take(path, "head.weight", &[CLASSES, features])?,
             bias: tensors.take(path, "head.bias", &[CLASSES])?,
         };
+        let head = Head::from(out);
         let x = tensors.get("x").context("the images are missing")?.to_vec();
         let labels = tensors.get("labels").context("the labels are missing")?;
         let labels = labels.iter().map(|&label| label as u32).collect();

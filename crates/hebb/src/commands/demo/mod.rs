@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use hebbian::engine::Device;
 use hebbian::error::Error;
-use hebbian::network::{Model, NetworkSpec, write_atomically};
+use hebbian::network::{FeatureLayer, Model, NetworkSpec, write_atomically};
 use hebbian::rules;
 use hebbian::train::{
     FinetuneConfig, LabelledImages, LayerRates, PretrainConfig, RunFolder, accuracy, finetune,
@@ -169,7 +169,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         let folder = out.join("gallery");
         super::index::build(
             made,
-            LAYER,
+            FeatureLayer::Layer(LAYER),
             train,
             &train.images(),
             &folder,
@@ -263,7 +263,7 @@ fn searched(
         let mut all = Vec::with_capacity(images.len() * dim);
         for_each_features(
             model,
-            LAYER,
+            FeatureLayer::Layer(LAYER),
             images,
             &Device::Cpu,
             stage,
@@ -282,7 +282,7 @@ fn searched(
         let scores = hebbian::train::Scores {
             rows: (0..sample.test.len()).collect(),
             scores: head.scores(&queries),
-            classes: head.bias.len(),
+            classes: head.classes(),
             skipped: Vec::new(),
         };
         right = accuracy(&scores, 1, |row| sample.test.label(row));

@@ -130,3 +130,45 @@ fn the_report_says_in_words_what_it_holds() {
         );
     }
 }
+
+#[test]
+fn ties_are_broken_by_index_and_in_expectation() {
+    // Four at one distance, of which the third and fourth are relevant, then a fifth, relevant.
+    let gallery = Matrix::new(1, vec![1.0, 1.0, 1.0, 1.0, 2.0]).unwrap();
+    let labels = [Some(1), Some(1), Some(0), Some(0), Some(0)];
+    let query = Matrix::new(1, vec![0.0]).unwrap();
+    let report = |truncate| {
+        let options = options(&[2], truncate, false);
+        evaluate(&gallery, &labels, &query, &[Some(0)], &options, |_, _| {}).unwrap()
+    };
+    let whole = report(None);
+    assert_eq!(whole.precision[0].precision, 0.0);
+    let by_index = (1.0 / 3.0 + 2.0 / 4.0 + 3.0 / 5.0) / 3.0;
+    assert!((whole.mean_average_precision[1].relevant - by_index).abs() < 1e-15);
+    let expected = whole.expected_over_ties.unwrap();
+    assert_eq!((expected.tied, expected.precision[0].precision), (0.8, 0.5));
+    // Two relevant among four ranks: six places they may take, each as likely.
+    let places = [(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)];
+    let sum = |(a, b): (u32, u32)| 1.0 / f64::from(a) + 2.0 / f64::from(b) + 3.0 / 5.0;
+    let mean = places.into_iter().map(sum).sum::<f64>() / 6.0 / 3.0;
+    assert!((expected.mean_average_precision[1].relevant - mean).abs() < 1e-15);
+    // What a cut ranking leaves out may be tied with what it holds.
+    assert_eq!(report(Some(3)).expected_over_ties, None);
+}
+
+#[test]
+fn the_published_protocol_is_a_truncated_ranking() {
+    // Rankings cut at the images of a class (3), queries of each class: precision over what was
+    // retrieved, and over the smaller of k and the images of a class.
+    let (_, labels) = gallery();
+    let report = evaluate_line(&[-1.0, 9.0], &[Some(0), Some(1)], &options(&[2], Some(3), false));
+    assert_eq!(labels.iter().filter(|l| **l == Some(0)).count(), 3);
+    let at = |i: usize| &report.mean_average_precision[i];
+    // a b a and, from the other end, none a b.
+    let (first, second) = (1.0 + 2.0 / 3.0, 1.0 / 3.0);
+    assert_eq!((at(1).k, at(1).whole_gallery), (3, false));
+    assert!((at(1).retrieved - (first / 2.0 + second / 1.0) / 2.0).abs() < 1e-15);
+    assert!((at(1).truncated - (first / 3.0 + second / 2.0) / 2.0).abs() < 1e-15);
+    assert!((at(0).retrieved - (1.0 + 0.0) / 2.0).abs() < 1e-15);
+    assert!((at(0).truncated - (1.0 / 2.0 + 0.0) / 2.0).abs() < 1e-15);
+}
