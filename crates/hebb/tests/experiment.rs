@@ -196,14 +196,19 @@ fn what_is_done_is_not_done_again() {
     };
     let first: Vec<_> = kept();
     let again = hebb(&run(&file, data, &out, &["--json"]));
-    assert!(again.status.success() && !stderr(&again).contains("fine-tuning"), "{}", stderr(&again));
+    assert!(
+        again.status.success() && !stderr(&again).contains("fine-tuning"),
+        "{}",
+        stderr(&again)
+    );
     assert_eq!(kept(), first);
     assert_eq!(dry(&[])["parts_never_measured"], 0);
 
     // Other settings of fine-tuning are other cells after the same stages; the
     // images decide, not what their folder is called.
     fs::rename(at(&dir, "photos"), at(&dir, "pictures")).unwrap();
-    let edited = EXPERIMENT.replace("epochs = 3", "epochs = 2").replace("\"photos\"", "\"pictures\"");
+    let edited =
+        EXPERIMENT.replace("epochs = 3", "epochs = 2").replace("\"photos\"", "\"pictures\"");
     fs::write(&file, edited).unwrap();
     let changed = dry(&[]);
     assert_eq!((&changed["stages"], &changed["stages_done"]), (&4.into(), &4.into()));
@@ -267,9 +272,9 @@ fn mistakes_are_named() {
         fails(&run(&file, data, &out, &[]), code, words);
         assert!(!Path::new(&out).exists(), "{to} left {out} behind");
     };
-    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 25", "epocs"]);
-    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 28", "L4", "L1 to L3"]);
-    with("\"hpca\"", "\"hcpa\"", 2, &["line 23", "hcpa", "soft-wta"]);
+    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 24", "epocs"]);
+    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 27", "L4", "L1 to L3"]);
+    with("\"hpca\"", "\"hcpa\"", 2, &["line 22", "hcpa", "soft-wta"]);
     with("\"photos\"", "\"nowhere\"", 1, &["nowhere"]);
     with("train = 150", "train = 900", 1, &["split.train", "900", "200"]);
     fs::write(&file, EXPERIMENT).unwrap();

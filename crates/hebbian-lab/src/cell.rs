@@ -79,8 +79,7 @@ impl<'a> Job<'a> {
             layer: cell.layer,
             seed: cell.seed,
             labelled: data.labelled_digest(Set::Train, &labelled),
-            validation: published
-                .then(|| data.labelled_digest(Set::Train, &draw.split.validation)),
+            validation: published.then(|| data.labelled_digest(Set::Train, &draw.split.validation)),
             test: data.test_digest(),
             classifier: experiment.classifier,
             finetune: &experiment.finetune,
@@ -161,7 +160,8 @@ impl<'a> Job<'a> {
             let show = self.cell.first.then(|| self.strips_path());
             let folder = work.join("gallery");
             let sets = (&gallery, test);
-            let found = retrieval::rank(&model, sets, asked, &folder, device, &mut |e| observer(e))?;
+            let found =
+                retrieval::rank(&model, sets, asked, &folder, device, &mut |e| observer(e))?;
             if let Some(path) = show {
                 save(&path, &found.strips)?;
             }
@@ -170,7 +170,8 @@ impl<'a> Job<'a> {
         let config = &self.experiment.finetune;
         let mut settings = stage.config();
         settings["finetune"] = serde_json::to_value(config).unwrap_or_default();
-        settings["classifier"] = serde_json::to_value(self.experiment.classifier).unwrap_or_default();
+        settings["classifier"] =
+            serde_json::to_value(self.experiment.classifier).unwrap_or_default();
         let result = CellResult {
             experiment: self.experiment.name.clone(),
             data: self.experiment.data.name.clone(),

@@ -68,7 +68,8 @@ mod tests {
         for (i, cell) in cells.iter().enumerate() {
             assert!(cells[..i].iter().all(|other| of(other) != of(cell)), "{cell} twice");
         }
-        let order: Vec<(f64, u64)> = cells.iter().step_by(4).map(|c| (c.fraction, c.seed)).collect();
+        let order: Vec<(f64, u64)> =
+            cells.iter().step_by(4).map(|c| (c.fraction, c.seed)).collect();
         assert_eq!(order, [(0.1, 7), (0.1, 8), (0.1, 9), (1.0, 7)]);
         let first: Vec<(String, &str)> =
             cells[..4].iter().map(|c| (c.method.name.clone(), c.layer)).collect();

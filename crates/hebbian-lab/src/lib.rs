@@ -44,6 +44,8 @@ pub mod stage;
 pub mod statistics;
 mod stopwatch;
 pub mod summary;
+#[cfg(test)]
+mod tests;
 
 pub use data::Data;
 pub use grid::{Cell, grid};

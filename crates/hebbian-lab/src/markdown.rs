@@ -85,13 +85,16 @@ mod tests {
         ];
         let text = table(&Summary::new(&experiment, &lines));
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
-        assert_eq!(rows, [
-            "| labels | method | n | L1 | L2 |",
-            "|---|---|---|---|---|",
-            "| 10% | none | 1 | 40.00 | 30.00 |",
-            "| 10% | HPCA | 0–2 | **42.00 ± 12.71** (33.54) |  |",
-            "| 10% | VAE | – |  | (34.41) |",
-        ]);
+        assert_eq!(
+            rows,
+            [
+                "| labels | method | n | L1 | L2 |",
+                "|---|---|---|---|---|",
+                "| 10% | none | 1 | 40.00 | 30.00 |",
+                "| 10% | HPCA | 0–2 | **42.00 ± 12.71** (33.54) |  |",
+                "| 10% | VAE | – |  | (34.41) |",
+            ]
+        );
         assert!(text.contains("Somebody, Table 1") && text.contains("(Student's t)"), "{text}");
     }
 

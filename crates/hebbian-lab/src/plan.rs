@@ -24,7 +24,8 @@ impl FromStr for Shard {
 
     /// `i/n`, from `1/n` to `n/n`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let parts =
+            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parts {
             Some((i, of)) if (1..=of).contains(&i) => Ok(Self { index: i - 1, of }),
             _ => Err(format!("'{text}' is no shard; the second of three is 2/3")),
@@ -213,9 +214,9 @@ mod tests {
         let cells = grid(&experiment);
         let count = |text: &str| {
             let options = Options { only: vec![text.parse().unwrap()], ..Options::default() };
-            options.check(&experiment).map(|()| {
-                cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count()
-            })
+            options
+                .check(&experiment)
+                .map(|()| cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count())
         };
         assert_eq!((count("HPCA").unwrap(), count("HPCA/L2").unwrap()), (8, 4));
         assert!(count("hpca").unwrap_err().to_string().contains("none, HPCA"));

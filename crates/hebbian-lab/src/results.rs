@@ -134,9 +134,7 @@ impl Line {
                 let share = (c.fraction * 1e9).round() as u64;
                 (0, c.experiment.clone(), share, c.method.clone(), c.layer.clone(), c.seed)
             }
-            Self::Stage(s) => {
-                (1, s.experiment.clone(), 0, s.method.clone(), String::new(), s.seed)
-            }
+            Self::Stage(s) => (1, s.experiment.clone(), 0, s.method.clone(), String::new(), s.seed),
         }
     }
 
@@ -242,17 +240,25 @@ pub(crate) mod tests {
     fn files_are_sorted_and_a_measurement_is_there_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.jsonl");
-        let old = [cell("b", "L1", 0.1, 0, 0.3), cell("a", "L2", 0.1, 0, 0.1), cell("a", "L1", 1.0, 0, 0.9)];
+        let old = [
+            cell("b", "L1", 0.1, 0, 0.3),
+            cell("a", "L2", 0.1, 0, 0.1),
+            cell("a", "L1", 1.0, 0, 0.9),
+        ];
         merge(&path, old.clone()).unwrap();
         let first = std::fs::read(&path).unwrap();
         // The order that lines come in does not matter.
         write(&path, old.iter().rev().cloned()).unwrap();
         assert!(std::fs::read(&path).unwrap() == first);
         merge(&path, [cell("a", "L2", 0.1, 0, 0.2), cell("a", "L2", 0.1, 1, 0.4)]).unwrap();
-        let found: Vec<f64> = read(&path).unwrap().iter().map(|line| match line {
-            Line::Cell(c) => c.accuracy,
-            Line::Stage(_) => unreachable!(),
-        }).collect();
+        let found: Vec<f64> = read(&path)
+            .unwrap()
+            .iter()
+            .map(|line| match line {
+                Line::Cell(c) => c.accuracy,
+                Line::Stage(_) => unreachable!(),
+            })
+            .collect();
         assert_eq!(found, [0.2, 0.4, 0.3, 0.9]);
     }
 

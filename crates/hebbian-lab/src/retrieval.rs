@@ -105,8 +105,8 @@ pub(crate) fn rank(
         exclude_self: false,
     };
     let mut count = counter("ranking", observer);
-    let report = evaluate(&found, &known, &asking, &of_rows, &options, &mut count)
-        .map_err(as_error)?;
+    let report =
+        evaluate(&found, &known, &asking, &of_rows, &options, &mut count).map_err(as_error)?;
     let report = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
     let strips = strips(model, (gallery, queries), (&found, &asking), &rows)?;
     Ok(Ranked { report, strips })

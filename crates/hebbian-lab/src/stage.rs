@@ -81,8 +81,7 @@ impl<'a> Stage<'a> {
         let look = match convergence {
             None => None,
             Some(asked) => Some(Look {
-                labelled: data
-                    .labelled_digest(Set::Train, &data.labelled(draw, asked.fraction)?),
+                labelled: data.labelled_digest(Set::Train, &data.labelled(draw, asked.fraction)?),
                 test: data.test_digest(),
                 asked,
                 finetune: probe_config(experiment),

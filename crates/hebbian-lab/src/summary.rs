@@ -90,9 +90,9 @@ impl<'a> Summary<'a> {
         let mut places = Vec::new();
         for regime in &experiment.regimes {
             for layer in &experiment.layers {
-                let column = methods.iter().map(|method| {
-                    place(experiment, &cells, regime.fraction, method, layer)
-                });
+                let column = methods
+                    .iter()
+                    .map(|method| place(experiment, &cells, regime.fraction, method, layer));
                 places.extend(marked(column.collect()));
             }
         }
@@ -129,7 +129,8 @@ impl<'a> Summary<'a> {
         let e = self.experiment;
         let mut notes = Vec::new();
         let most = self.places.iter().filter_map(|p| p.sample.as_ref()).map(Sample::n).max();
-        let draws = if e.split.redraw { "split, labels and weights" } else { "weights and shuffles" };
+        let draws =
+            if e.split.redraw { "split, labels and weights" } else { "weights and shuffles" };
         notes.push(match most {
             None => "Nothing was measured yet.".to_owned(),
             Some(1) => "n = 1: there is no interval, and with few labels differences of a point \
@@ -185,9 +186,10 @@ fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 fn belongs(experiment: &Experiment, cell: &CellResult) -> bool {
     experiment.method(&cell.method).is_some()
         && experiment.layers.contains(&cell.layer)
-        && experiment.regimes.iter().any(|regime| {
-            same(regime.fraction, cell.fraction) && regime.seeds.contains(&cell.seed)
-        })
+        && experiment
+            .regimes
+            .iter()
+            .any(|regime| same(regime.fraction, cell.fraction) && regime.seeds.contains(&cell.seed))
 }
 
 fn place(

@@ -11,7 +11,9 @@ use super::{Frame, Series};
 pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Series>)]) -> Markup {
     let all: Vec<&Series> = panels.iter().flat_map(|(_, series)| series).collect();
     let drawn = panels.iter().filter(|(_, series)| {
-        series.iter().any(|s| points(s).any(|(x, y)| drawable(x, frame.log_x) && drawable(y, false)))
+        series
+            .iter()
+            .any(|s| points(s).any(|(x, y)| drawable(x, frame.log_x) && drawable(y, false)))
     });
     let drawn: Vec<_> = drawn.collect();
     let Some((_, names)) = panels.first().filter(|_| !drawn.is_empty()) else {
@@ -76,7 +78,10 @@ mod tests {
     fn bands_stand_about_their_points() {
         let band = [(1.0, 0.0, 10.0), (2.0, 5.0, 10.0)];
         let page = page(&Frame::default(), &[vec![series(&[(1.0, 5.0), (2.0, 7.5)], &band)]]);
-        assert!(page.contains("class=\"band\" d=\"M0.0 0.0L1000.0 0.0L1000.0 500.0L0.0 1000.0Z\""), "{page}");
+        assert!(
+            page.contains("class=\"band\" d=\"M0.0 0.0L1000.0 0.0L1000.0 500.0L0.0 1000.0Z\""),
+            "{page}"
+        );
         assert_eq!(page.matches("class=\"whisker\"").count(), 2);
     }
 
@@ -91,7 +96,10 @@ mod tests {
 
     #[test]
     fn panels_share_their_axes_where_asked() {
-        let panels = [vec![series(&[(1.0, 0.0), (2.0, 1.0)], &[])], vec![series(&[(1.0, 50.0), (2.0, 100.0)], &[])]];
+        let panels = [
+            vec![series(&[(1.0, 0.0), (2.0, 1.0)], &[])],
+            vec![series(&[(1.0, 50.0), (2.0, 100.0)], &[])],
+        ];
         let own = page(&Frame::default(), &panels);
         let same = page(&Frame { same_y: true, ..Frame::default() }, &panels);
         let hundred = |page: &str| page.matches(">100<").count();

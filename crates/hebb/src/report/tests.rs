@@ -206,12 +206,7 @@ fn empty_reports_and_empty_sections_are_pages_too() {
                 rows: vec![],
                 best: vec![(0, 0)],
             },
-            Section::Results {
-                heading: none(),
-                caption: none(),
-                columns: vec![],
-                groups: vec![],
-            },
+            Section::Results { heading: none(), caption: none(), columns: vec![], groups: vec![] },
             Section::Panels {
                 heading: none(),
                 caption: none(),

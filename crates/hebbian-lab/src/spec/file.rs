@@ -1,22 +1,22 @@
 //! The experiment file as it is written, with where each thing stands in it.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::ops::Range;
 use std::path::Path;
 
 use hebbian::error::{Error, Result};
-use hebbian::network::{NetworkSpec, PRESETS, toml_problem};
+use hebbian::network::toml_problem;
 use hebbian::train::{FinetuneConfig, Protocol};
-use hebbian_data::{Amount, Whitening};
+use hebbian_data::Amount;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::methods::{MethodSection, methods};
+use super::source::Source;
 use super::{
     Classifier, Convergence, DataSection, Experiment, PaperValue, Regime, Retrieval, SplitSection,
     same,
 };
-use crate::{Method, Pretraining};
+use crate::Method;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,20 +37,6 @@ struct File {
     convergence: Option<Spanned<ConvergenceSection>>,
     #[serde(default)]
     paper: Vec<PaperSection>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MethodSection {
-    name: Spanned<String>,
-    pretrain: Spanned<String>,
-    #[serde(default)]
-    rule: Option<Spanned<toml::Table>>,
-    #[serde(default)]
-    settings: Option<Spanned<toml::Table>>,
-    network: Option<Spanned<String>>,
-    whitening: Option<Whitening>,
-    smoothing: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -91,28 +77,6 @@ struct PaperSection {
     method: String,
     fraction: Spanned<f64>,
     accuracy: BTreeMap<Spanned<String>, f64>,
-}
-
-/// Where messages point to.
-struct Source<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn error(&self, span: Range<usize>, field: &str, problem: impl Display) -> Error {
-        let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        Error::config(self.path.display().to_string(), format!("line {line}: {field} {problem}"))
-    }
-
-    fn fail<T>(&self, span: Range<usize>, field: &str, problem: impl Display) -> Result<T> {
-        Err(self.error(span, field, problem))
-    }
-
-    /// An error of another room, at its place in this file.
-    fn at(&self, span: Range<usize>, field: &str) -> impl FnOnce(Error) -> Error {
-        move |error| self.error(span, field, format!("is refused: {error}"))
-    }
 }
 
 /// Parses and checks; see [`Experiment::parse`].
@@ -167,73 +131,6 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
     })
 }
 
-fn methods(source: &Source<'_>, sections: &[Spanned<MethodSection>]) -> Result<Vec<Method>> {
-    let mut methods: Vec<Method> = Vec::new();
-    for section in sections {
-        let method = method(source, section)?;
-        if methods.iter().any(|other| other.name == method.name) {
-            let span = section.get_ref().name.span();
-            return source.fail(span, "method.name", format!("'{}' is there twice", method.name));
-        }
-        methods.push(method);
-    }
-    if methods.is_empty() {
-        return source.fail(0..0, "method", "is missing; give at least one [[method]]");
-    }
-    Ok(methods)
-}
-
-fn method(source: &Source<'_>, section: &Spanned<MethodSection>) -> Result<Method> {
-    let (place, section) = (section.span(), section.get_ref());
-    let name = section.name.get_ref().clone();
-    if name.is_empty() || name.contains('/') {
-        let problem = format!("is '{name}'; it must not be empty or hold a '/'");
-        return source.fail(section.name.span(), "method.name", problem);
-    }
-    let network = network(source, section)?;
-    let table = |of: &Option<Spanned<toml::Table>>| {
-        of.as_ref().map(|table| table.get_ref().clone()).unwrap_or_default()
-    };
-    let (params, settings) = (table(&section.rule), table(&section.settings));
-    let pretrain = section.pretrain.get_ref();
-    let parsed = Pretraining::parse(pretrain, params, settings, network.blocks.len());
-    let pretraining = parsed.map_err(|error| {
-        // The place of the table that the error is about.
-        let about = |word: &str| matches!(&error, Error::Config { field, .. } if field.starts_with(word));
-        let span = match (&section.rule, &section.settings) {
-            (Some(rule), _) if about("rule") => rule.span(),
-            (_, Some(settings)) if !about("rule") => settings.span(),
-            (Some(rule), None) => rule.span(),
-            _ => section.pretrain.span(),
-        };
-        let span = if about("pretrain") && !about("pretrain.") { section.pretrain.span() } else { span };
-        source.error(span, &format!("method {name}:"), error)
-    })?;
-    let whitening = match section.whitening {
-        Some(whitening) => whitening,
-        None => pretraining.published_whitening()?,
-    };
-    let smoothing = section.smoothing.unwrap_or(1e-2);
-    if !(smoothing > 0.0 && smoothing.is_finite()) {
-        return source.fail(place, "method.smoothing", "must be a number above 0");
-    }
-    Ok(Method { name, network, whitening, smoothing, pretraining })
-}
-
-/// A preset, or a network file beside the experiment file.
-fn network(source: &Source<'_>, section: &MethodSection) -> Result<NetworkSpec> {
-    let Some(name) = &section.network else { return NetworkSpec::find("cifar-6") };
-    let field = "method.network";
-    if PRESETS.iter().any(|(preset, _)| preset == name.get_ref()) {
-        return NetworkSpec::find(name.get_ref());
-    }
-    let path = source.path.parent().unwrap_or(Path::new("")).join(name.get_ref());
-    let Some(path) = path.to_str() else {
-        return source.fail(name.span(), field, "is a path that is not UTF-8");
-    };
-    NetworkSpec::find(path).map_err(source.at(name.span(), field))
-}
-
 fn layers(
     source: &Source<'_>,
     names: &Spanned<Vec<Spanned<String>>>,
@@ -277,7 +174,11 @@ fn regimes(source: &Source<'_>, grid: &GridSection) -> Result<Vec<Regime>> {
             return source.fail(span, "grid.regimes.fraction", problem);
         }
         if regimes.iter().any(|regime| same(regime.fraction, fraction)) {
-            return source.fail(span, "grid.regimes.fraction", format!("{fraction} is there twice"));
+            return source.fail(
+                span,
+                "grid.regimes.fraction",
+                format!("{fraction} is there twice"),
+            );
         }
         let count = section.seeds.as_ref().map_or(seeds.len(), |count| *count.get_ref());
         if count == 0 || count > seeds.len() {

@@ -1,6 +1,8 @@
 //! The experiment file, checked into an [`Experiment`].
 
 mod file;
+mod methods;
+mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 

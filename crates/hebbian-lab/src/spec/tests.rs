@@ -78,7 +78,8 @@ fn a_file_says_what_it_says() {
 #[test]
 fn whitening_is_the_published_one_unless_said_otherwise() {
     let wta = EXAMPLE.replace("pretrain = \"hpca\"", "pretrain = \"soft-wta\"");
-    let method = |text: &str| Experiment::parse(text, Path::new("a.toml")).unwrap().methods[1].clone();
+    let method =
+        |text: &str| Experiment::parse(text, Path::new("a.toml")).unwrap().methods[1].clone();
     assert_eq!(method(&wta).whitening, hebbian_data::Whitening::Fh);
     let plain = wta.replace("\"soft-wta\"", "\"soft-wta\"\nwhitening = \"none\"");
     assert_eq!(method(&plain).whitening, hebbian_data::Whitening::None);
@@ -97,8 +98,18 @@ fn every_mistake_is_named_with_line_and_field() {
         ("epochs = 3, lr", "epocs = 3, lr", 23, &["HPCA", "epocs"]),
         ("epochs = 3", "epochs = 0", 23, &["HPCA", "pretrain.epochs", "0"]),
         ("lr = 1e-2", "lr = [1e-2]", 23, &["pretrain.lr", "5 layers"]),
-        ("pretrain = \"hpca\"", "pretrain = \"hpca\"\nrule = { temperature = 1 }", 23, &["temperature"]),
-        ("pretrain = \"hpca\"", "pretrain = \"hpca\"\nnetwork = \"no.toml\"", 23, &["no.toml", "cifar-6"]),
+        (
+            "pretrain = \"hpca\"",
+            "pretrain = \"hpca\"\nrule = { temperature = 1 }",
+            23,
+            &["temperature"],
+        ),
+        (
+            "pretrain = \"hpca\"",
+            "pretrain = \"hpca\"\nnetwork = \"no.toml\"",
+            23,
+            &["no.toml", "cifar-6"],
+        ),
         ("[\"L1\", \"L2\"]", "[\"L1\",\n \"L6\"]", 27, &["grid.layers", "L6", "L1 to L5"]),
         ("[\"L1\", \"L2\"]", "[\"L1\", \"L1\"]", 26, &["twice"]),
         ("[\"L1\", \"L2\"]", "[]", 26, &["grid.layers", "empty"]),
@@ -113,7 +124,12 @@ fn every_mistake_is_named_with_line_and_field() {
         ("ks = [1, 5]", "ks = [0]", 39, &["retrieval.ks"]),
         ("fraction = 0.5", "fraction = 1.5", 42, &["convergence.fraction"]),
         ("accuracy = { L1", "accuracy = { L9", 47, &["paper.accuracy", "L9"]),
-        ("method = \"VAE\"\nfraction = 0.1", "method = \"VAE\"\nfraction = 0.3", 46, &["paper.fraction"]),
+        (
+            "method = \"VAE\"\nfraction = 0.1",
+            "method = \"VAE\"\nfraction = 0.3",
+            46,
+            &["paper.fraction"],
+        ),
     ];
     for (from, to, line, words) in cases {
         assert_eq!(EXAMPLE.matches(from).count(), 1, "{from}");

@@ -1,6 +1,7 @@
 //! `hebb experiment`: one committed file, one command, one table.
 
 mod page;
+mod pictures;
 mod report;
 
 use std::path::Path;
@@ -30,11 +31,7 @@ pub fn run(command: &ExperimentCommand) -> Result<()> {
 fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     let device = Device::open(&args.device)?;
     let experiment = Experiment::read(&args.file)?;
-    let options = Options {
-        shard: args.shard,
-        only: args.only.clone(),
-        max_cells: args.max_cells,
-    };
+    let options = Options { shard: args.shard, only: args.only.clone(), max_cells: args.max_cells };
     let mut progress = Progress::default();
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
     let data = Data::open(&experiment, &args.data, args.cache.as_deref(), observer)?;
@@ -126,7 +123,9 @@ fn end(outcome: &Outcome, file: &Path, out: &Path) -> Result<()> {
         eprintln!("{done} of {cells} cells are done; the same command goes on");
     }
     let (file, out) = (file.display(), out.display());
-    eprintln!("hint: `hebb experiment report {out} --html report.html` draws the results of {file}");
+    eprintln!(
+        "hint: `hebb experiment report {out} --html report.html` draws the results of {file}"
+    );
     Ok(())
 }
 

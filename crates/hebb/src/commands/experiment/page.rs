@@ -3,16 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use hebbian::network::Model;
+use hebbian_lab::Summary;
 use hebbian_lab::grid::percent;
 use hebbian_lab::markdown;
-use hebbian_lab::retrieval::{Picture, Strip, strips_path};
 use hebbian_lab::summary::Place;
-use hebbian_lab::{CellResult, Summary};
 
-use crate::report::{
-    Frame, Measured, NeighbourRow, Report, ResultGroup, ResultRow, Section, Series, Thumb,
-};
+use super::pictures;
+use crate::report::{Frame, Measured, Report, ResultGroup, ResultRow, Section, Series};
 
 /// Fewest runs whose interval is drawn: that of two is wider than the chart.
 const DRAWN: usize = 3;
@@ -29,11 +26,11 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
     }
     sections.extend(convergence(summary));
     if let Some(out) = out {
-        sections.extend(filters(summary, out)?);
+        sections.extend(pictures::filters(summary, out)?);
     }
     sections.extend(rankings(summary));
     if let Some(out) = out {
-        sections.extend(strips(summary, out)?);
+        sections.extend(pictures::strips(summary, out)?);
     }
     sections.extend(times(summary));
     sections.push(repeat(summary, file));
@@ -57,7 +54,8 @@ fn table(summary: &Summary<'_>) -> Section {
     let groups = e.regimes.iter().map(|regime| {
         let labels = summary.cells.iter().find(|c| same(c.fraction, regime.fraction));
         let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
-        let name = format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
+        let name =
+            format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
         let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
             let row = summary.row(regime.fraction, method);
             let known = row.iter().any(|place| place.sample.is_some() || place.paper.is_some());
@@ -92,7 +90,8 @@ fn same(a: f64, b: f64) -> bool {
     hebbian_lab::spec::same(a, b)
 }
 
-fn thousands(n: usize) -> String {
+/// A number with its thousands set apart.
+pub(super) fn thousands(n: usize) -> String {
     match n {
         0..1000 => n.to_string(),
         _ => format!("{},{:03}", n / 1000, n % 1000),
@@ -100,10 +99,7 @@ fn thousands(n: usize) -> String {
 }
 
 /// A series a method: the places that `of` gives, at the x that `of` gives them.
-fn series<'s>(
-    summary: &'s Summary<'_>,
-    of: impl Fn(&str) -> Vec<(f64, &'s Place)>,
-) -> Vec<Series> {
+fn series<'s>(summary: &'s Summary<'_>, of: impl Fn(&str) -> Vec<(f64, &'s Place)>) -> Vec<Series> {
     let series = summary.methods.iter().map(|method| {
         let places = of(method);
         let own = places.iter().filter_map(|(x, place)| Some((*x, place.sample.as_ref()?)));
@@ -208,34 +204,6 @@ fn convergence(summary: &Summary<'_>) -> Option<Section> {
     })
 }
 
-/// The first layers of the first repetition.
-fn filters(summary: &Summary<'_>, out: &Path) -> Result<Vec<Section>> {
-    let mut sections = Vec::new();
-    let first = summary.experiment.seeds().first().copied();
-    for method in &summary.experiment.methods {
-        let stage = summary.stages.iter().find(|s| s.method == method.name && Some(s.seed) == first);
-        let Some(stage) = stage else { continue };
-        let folder = out.join("stages").join(&stage.id).join("model");
-        if !folder.join("model.toml").is_file() {
-            continue;
-        }
-        let model = Model::load(&folder)?;
-        let Some(block) = model.network.blocks.first() else { continue };
-        let learned = match stage.epochs {
-            0 => "random".to_owned(),
-            1 => format!("after an epoch of {} images", thousands(stage.images)),
-            n => format!("after {n} epochs of {} images", thousands(stage.images)),
-        };
-        sections.push(Section::Filters {
-            heading: format!("First layer: {}", method.name),
-            caption: format!("The weights of L1, {learned}; each filter in its own range."),
-            kernel: block.geometry.kernel,
-            filters: block.weights.clone(),
-        });
-    }
-    Ok(sections)
-}
-
 fn rankings(summary: &Summary<'_>) -> Option<Section> {
     if summary.rankings.is_empty() {
         return None;
@@ -267,54 +235,6 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
     })
 }
 
-/// Neighbours found by each method, of the cell with the fewest labels.
-fn strips(summary: &Summary<'_>, out: &Path) -> Result<Vec<Section>> {
-    let mut sections = Vec::new();
-    for method in &summary.experiment.methods {
-        let kept = |cell: &&CellResult| {
-            let path = cell.id.as_ref().map(|id| strips_path(out, id));
-            cell.method == method.name && path.is_some_and(|path| path.is_file())
-        };
-        let Some(cell) = summary.cells.iter().find(kept) else { continue };
-        let Some(id) = &cell.id else { continue };
-        let path = strips_path(out, id);
-        let strips: Vec<Strip> = serde_json::from_str(&fs_err::read_to_string(&path)?)
-            .map_err(|e| hebbian::Error::file(&path, e.to_string()))?;
-        sections.push(Section::Neighbours {
-            heading: format!("Nearest images: {}", method.name),
-            caption: format!(
-                "The first test image of some classes and the training images whose {} features \
-                 are nearest, after fine-tuning with {} labels; seed {}.",
-                cell.layer,
-                thousands(cell.labels),
-                cell.seed
-            ),
-            rows: strips.iter().map(neighbours).collect(),
-        });
-    }
-    Ok(sections)
-}
-
-fn neighbours(strip: &Strip) -> NeighbourRow {
-    let class = &strip.query.class;
-    let hits = strip.hits.iter().map(|hit| Thumb {
-        matches: hit.class.as_ref().zip(class.as_ref()).map(|(a, b)| a == b),
-        ..thumb(hit)
-    });
-    NeighbourRow { query: thumb(&strip.query), hits: hits.collect() }
-}
-
-fn thumb(picture: &Picture) -> Thumb {
-    Thumb {
-        rgb: picture.pixels().unwrap_or_default(),
-        width: picture.width,
-        height: picture.height,
-        label: picture.class.clone(),
-        distance: picture.distance,
-        matches: None,
-    }
-}
-
 fn times(summary: &Summary<'_>) -> Option<Section> {
     let mut bars = Vec::new();
     for method in &summary.experiment.methods {
@@ -342,7 +262,11 @@ fn repeat(summary: &Summary<'_>, file: &Path) -> Section {
     let seeds = if e.split.redraw { "plus the run's seed" } else { "in every run" };
     let split = format!(
         "Split and labelled few: {}, seed {} {seeds}.",
-        if e.split.stratified { "classes in their shares" } else { "one shuffle, classes not balanced" },
+        if e.split.stratified {
+            "classes in their shares"
+        } else {
+            "one shuffle, classes not balanced"
+        },
         e.split.seed,
     );
     let f = &e.finetune;
