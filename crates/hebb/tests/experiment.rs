@@ -280,7 +280,12 @@ fn mistakes_are_named() {
     fs::write(&file, EXPERIMENT).unwrap();
     fails(&run(&file, data, &out, &["--only", "hpca"]), 2, &["--only", "hpca", "none, HPCA"]);
     assert_eq!(hebb(&run(&file, data, &out, &["--shard", "3/2"])).status.code(), Some(2));
-    fails(&["experiment", "report", data], 2, &["several experiments", "small.toml"]);
+    fails(&["experiment", "report", data], 2, &["no experiment"]);
+    for name in ["a", "b"] {
+        fs::write(at(&dir, &format!("{name}.toml")), "").unwrap();
+        fs::write(at(&dir, &format!("{name}.jsonl")), "").unwrap();
+    }
+    fails(&["experiment", "report", data], 2, &["several experiments", "a.toml", "b.toml"]);
     fails(&["experiment", "report", &file], 2, &["tiny.jsonl", "--results"]);
     let bad = at(&dir, "bad.jsonl");
     fs::write(&bad, "{}\n").unwrap();

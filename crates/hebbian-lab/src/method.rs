@@ -17,6 +17,8 @@ pub struct Method {
     pub name: String,
     /// Its network.
     pub network: NetworkSpec,
+    /// Name of the file that the network was read from; none for a preset.
+    pub network_file: Option<String>,
     /// What its images go through.
     pub whitening: Whitening,
     /// Smoothing of the whitening.

@@ -67,8 +67,11 @@ pub struct Options {
 impl Options {
     /// Whether the cell at `index` of the grid is this process's.
     fn takes(&self, index: usize, cell: &Cell<'_>, layers: usize) -> bool {
-        // Turned by one from row to row: else a shard might be a single layer.
-        let share = self.shard.is_none_or(|s| (index + index / layers) % s.of == s.index);
+        // Turned by one whenever layers and shards meet in the same way again:
+        // else a shard might be a single layer.
+        let share = self
+            .shard
+            .is_none_or(|s| (index + index / common_multiple(layers, s.of)) % s.of == s.index);
         let named = |only: &Only| {
             only.method == cell.method.name && only.layer.as_ref().is_none_or(|l| l == cell.layer)
         };
@@ -89,6 +92,15 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// The least common multiple of two numbers above 0.
+fn common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
 }
 
 /// The splits of all repetitions.

@@ -131,7 +131,7 @@ pub fn run(
     let draws = Draws::new(experiment, data)?;
     let plan = Plan::new(experiment, data, &draws, options, out)?;
     fs_err::create_dir_all(out)?;
-    write_atomically(&out.join(format!("{}.toml", experiment.name)), experiment.text.as_bytes())?;
+    keep(experiment, out)?;
     plan.collect(experiment, out)?;
     let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();
     let mut worker = Worker { experiment, data, out, device, plan: &plan, failed: HashMap::new() };
@@ -170,6 +170,16 @@ pub fn run(
         Some((entry.cell.to_string(), worker.failed.get(entry.job.id())?.clone()))
     });
     Ok(Outcome { lines, cells: mine.len(), done, failed: failed.collect() })
+}
+
+/// Keeps the experiment in its folder, with the networks it names.
+fn keep(experiment: &Experiment, out: &Path) -> Result<()> {
+    for method in &experiment.methods {
+        let Some(file) = &method.network_file else { continue };
+        let text = toml::to_string(&method.network).map_err(|e| Error::Data(e.to_string()))?;
+        write_atomically(&out.join(file), text.as_bytes())?;
+    }
+    write_atomically(&out.join(format!("{}.toml", experiment.name)), experiment.text.as_bytes())
 }
 
 /// Adds results to a file outside of `out`; of processes that share `out`, one

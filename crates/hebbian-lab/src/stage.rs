@@ -84,7 +84,7 @@ impl<'a> Stage<'a> {
                 labelled: data.labelled_digest(Set::Train, &data.labelled(draw, asked.fraction)?),
                 test: data.test_digest(),
                 asked,
-                finetune: probe_config(experiment),
+                finetune: probe_config(),
             }),
         };
         let record = Record {
@@ -271,7 +271,7 @@ impl<'a> Stage<'a> {
         let Data { train, test, .. } = self.data;
         let few = select(train, &self.data.labelled(self.draw, asked.fraction)?);
         let truth = labels_in(test, train.classes());
-        let (classes, config) = (train.classes().len(), probe_config(self.experiment));
+        let (classes, config) = (train.classes().len(), probe_config());
         for layer in &asked.layers {
             let depth = model.network.depth_of(layer)?;
             let (mut features, mut labels) = (Vec::new(), Vec::new());
@@ -302,8 +302,8 @@ struct Work<'a> {
     observer: train::Observer<'a>,
 }
 
-/// Settings of the probes: the experiment's, with the published decay of a
-/// classifier on a frozen trunk.
-fn probe_config(experiment: &Experiment) -> FinetuneConfig {
-    FinetuneConfig { weight_decay: PROBE_DECAY, ..experiment.finetune.clone() }
+/// Settings of the probes: as published, with the decay of a classifier on a
+/// frozen trunk. Not the experiment's, whose change would make the stage anew.
+fn probe_config() -> FinetuneConfig {
+    FinetuneConfig { weight_decay: PROBE_DECAY, ..FinetuneConfig::default() }
 }

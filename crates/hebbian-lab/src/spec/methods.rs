@@ -53,7 +53,7 @@ fn method(source: &Source<'_>, section: &Spanned<MethodSection>) -> Result<Metho
         let problem = format!("is '{name}'; it must not be empty or hold a '/'");
         return source.fail(section.name.span(), "method.name", problem);
     }
-    let network = network(source, section)?;
+    let (network, network_file) = network(source, section)?;
     let table = |of: &Option<Spanned<toml::Table>>| {
         of.as_ref().map(|table| table.get_ref().clone()).unwrap_or_default()
     };
@@ -82,19 +82,24 @@ fn method(source: &Source<'_>, section: &Spanned<MethodSection>) -> Result<Metho
     if !(smoothing > 0.0 && smoothing.is_finite()) {
         return source.fail(place, "method.smoothing", "must be a number above 0");
     }
-    Ok(Method { name, network, whitening, smoothing, pretraining })
+    Ok(Method { name, network, network_file, whitening, smoothing, pretraining })
 }
 
-/// A preset, or a network file beside the experiment file.
-fn network(source: &Source<'_>, section: &MethodSection) -> Result<NetworkSpec> {
-    let Some(name) = &section.network else { return NetworkSpec::find("cifar-6") };
-    let field = "method.network";
+/// A preset, or a network file beside the experiment file: at its path from
+/// there, or, as in an OUT folder, by its name alone.
+fn network(source: &Source<'_>, section: &MethodSection) -> Result<(NetworkSpec, Option<String>)> {
+    let Some(name) = &section.network else { return Ok((NetworkSpec::find("cifar-6")?, None)) };
+    let (field, given) = ("method.network", Path::new(name.get_ref()));
     if PRESETS.iter().any(|(preset, _)| preset == name.get_ref()) {
-        return NetworkSpec::find(name.get_ref());
+        return Ok((NetworkSpec::find(name.get_ref())?, None));
     }
-    let path = source.path.parent().unwrap_or(Path::new("")).join(name.get_ref());
+    let folder = source.path.parent().unwrap_or(Path::new(""));
+    let file = given.file_name().and_then(|file| file.to_str()).unwrap_or(name.get_ref());
+    let path = Some(folder.join(given)).filter(|path| path.is_file());
+    let path = path.unwrap_or_else(|| folder.join(file));
     let Some(path) = path.to_str() else {
         return source.fail(name.span(), field, "is a path that is not UTF-8");
     };
-    NetworkSpec::find(path).map_err(source.at(name.span(), field))
+    let spec = NetworkSpec::find(path).map_err(source.at(name.span(), field))?;
+    Ok((spec, Some(file.to_owned())))
 }

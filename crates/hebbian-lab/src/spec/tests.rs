@@ -90,7 +90,7 @@ fn every_mistake_is_named_with_line_and_field() {
     let cases: &[(&str, &str, usize, &[&str])] = &[
         ("title =", "titel =", 2, &["titel"]),
         ("name = \"example\"", "name = \"../x\"", 1, &["name", "../x"]),
-        ("train = 80", "train = true", 11, &["train"]),
+        ("train = 80", "train = true", 11, &["whole number of images"]),
         ("validation = 20", "validatoin = 20", 12, &["validatoin"]),
         ("pretrain = \"none\"", "pretrain = \"nothing\"", 18, &["nothing", "none", "soft-wta"]),
         ("pretrain = \"none\"", "pretrain = \"none\"\nsettings = { epochs = 2 }", 19, &["epochs"]),

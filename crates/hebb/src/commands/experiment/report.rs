@@ -39,7 +39,9 @@ fn places(of: &Path) -> Result<(PathBuf, Option<&Path>)> {
     let mut files = Vec::new();
     for entry in fs_err::read_dir(of)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "toml") {
+        // A network's file has no results beside it.
+        let results = path.with_extension("jsonl");
+        if path.extension().is_some_and(|e| e == "toml") && results.is_file() {
             files.push(path);
         }
     }
