@@ -77,7 +77,7 @@ fn run<'a>(file: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<
 
 fn spawn(arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
-    let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     quiet.spawn().unwrap()
 }
 
@@ -150,10 +150,11 @@ fn a_killed_grid_and_a_shared_one_end_like_an_unbroken_one() {
     // Two processes in one folder, each with its share; and two without.
     for shards in [&[["--shard", "1/2"], ["--shard", "2/2"]][..], &[["--max-cells", "99"]; 2]] {
         let shared = at(&dir, &format!("shared{}", shards[0][0]));
-        let mut children: Vec<Child> =
+        let children: Vec<Child> =
             shards.iter().map(|shard| spawn(&run(&file, data, &shared, shard))).collect();
-        for child in &mut children {
-            assert!(child.wait().unwrap().success());
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
         }
         assert_eq!(results(&shared), due);
         assert!(models(&shared) == models(&whole));

@@ -198,7 +198,6 @@ impl<'a> Job<'a> {
             device: device.to_string(),
             finished: Some(machine::now()),
         };
-        fs_err::create_dir_all(self.out.join("cells"))?;
         save(&self.path(), &result)?;
         fs_err::remove_dir_all(&work)?;
         Ok(result)

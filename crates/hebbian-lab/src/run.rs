@@ -130,7 +130,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let draws = Draws::new(experiment, data)?;
     let plan = Plan::new(experiment, data, &draws, options, out)?;
-    fs_err::create_dir_all(out)?;
+    fs_err::create_dir_all(out.join("cells"))?;
     keep(experiment, out)?;
     plan.collect(experiment, out)?;
     let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();

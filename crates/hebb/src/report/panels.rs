@@ -23,7 +23,8 @@ pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Serie
     let named = panels.iter().map(|(_, series)| series).max_by_key(|s| s.len()).unwrap_or(names);
     let content = html! {
         (legend(named))
-        div.panels {
+        // Three to a row, but four are two and two.
+        div class={ "panels" @if matches!(drawn.len(), 2 | 4) { " pairs" } } {
             @for (title, series) in drawn {
                 @let own: Vec<&Series> = series.iter().collect();
                 @let of_y = if frame.same_y { &all } else { &own };
@@ -52,7 +53,7 @@ fn points(series: &Series) -> impl Iterator<Item = (f64, f64)> + Clone {
 fn x_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
     let values = series.iter().copied().flat_map(points).map(|p| p.0);
     let values = values.filter(|&x| drawable(x, frame.log_x));
-    if frame.log_x { Axis::rounded(values, true) } else { Axis::tight(values) }
+    if frame.log_x { Axis::at_values(values) } else { Axis::tight(values) }
 }
 
 fn y_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
