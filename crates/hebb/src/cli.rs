@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
+use hebbian_lab::{Only, Shard};
 
 /// Learn from a pile of images, nearly all without labels: features, a
 /// classifier, an image search.
@@ -123,7 +124,7 @@ Examples:
   hebb eval test.tar --model runs/tuned --gallery gallery
   hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000")]
     Eval(EvalArgs),
-    /// Run a committed experiment file.
+    /// Run a committed experiment file, and report what it found.
     #[command(subcommand)]
     Experiment(ExperimentCommand),
     /// Print a completion script for a shell.
@@ -519,32 +520,85 @@ pub struct EvalArgs {
 pub enum ExperimentCommand {
     /// Run what an experiment file says; what is done already is not done again.
     #[command(after_help = "\
-Example:
-  hebb experiment run experiments/cifar10-hpca.toml --data data/cifar-10 --out runs/hpca")]
-    Run(ExperimentArgs),
+The cells of a file are its methods, layers, amounts of labels and seeds. Each
+is one file under OUT/cells; the pre-training that cells share is made once,
+under OUT/stages. Results so far are in OUT/NAME.jsonl. Stop it at any time,
+also by kill -9: the same command goes on, and has lost at most the last minute
+of a training. Several processes may work on one OUT at the same time.
+
+Examples:
+  hebb experiment run experiments/cifar10-table-1.toml --data DATA --out runs/table-1
+  hebb experiment run FILE --data DATA --out OUT --dry-run        (cells and time)
+  hebb experiment run FILE --data DATA --out OUT --only HPCA/L3 --only none/L3
+  hebb experiment run FILE --data DATA --out OUT --shard 1/2 &    (two processes)
+  hebb experiment run FILE --data DATA --out OUT --shard 2/2")]
+    Run(ExperimentRunArgs),
+    /// Print the table of an experiment as Markdown, and draw its page.
+    #[command(after_help = "\
+The results are those in OUT, or those kept beside the experiment file in
+results/NAME.jsonl, or those given with --results. Learned filters and nearest
+images need the OUT folder that they were made in.
+
+Examples:
+  hebb experiment report runs/table-1 --html table-1.html
+  hebb experiment report experiments/cifar10-table-1.toml")]
+    Report(ExperimentReportArgs),
 }
 
 /// `hebb experiment run`
 #[derive(Args)]
-pub struct ExperimentArgs {
+pub struct ExperimentRunArgs {
     /// The experiment file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Folder that the file's data paths start from.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Folder for runs; a run that was stopped goes on.
+    /// Folder for results and everything on the way to them.
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
+    /// Only this process's share of the cells: the i-th of n.
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Shard>,
+    /// Only cells of this method, or of this layer of it; may be repeated.
+    #[arg(long, value_name = "METHOD[/LAYER]")]
+    pub only: Vec<Only>,
+    /// Stop after so many cells.
+    #[arg(long, value_name = "N")]
+    pub max_cells: Option<usize>,
+    /// Print the cells and the time they will take, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Where to compute: cpu; in a build with GPU support also vulkan (the
     /// best card), vulkan:N (card N, from 0), and vulkan-half or
     /// vulkan-half:N (matrix products in half precision).
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: String,
-    /// Also write the results (JSON lines) here.
+    /// Keep decoded images in this folder, so that they are decoded once.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Also write the results (JSON lines) into this file; lines that it holds
+    /// of other cells stay.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
     /// Write the results as JSON to standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `hebb experiment report`
+#[derive(Args)]
+pub struct ExperimentReportArgs {
+    /// The experiment file, or the OUT folder of its run.
+    #[arg(value_name = "FILE|OUT")]
+    pub of: PathBuf,
+    /// Results (JSON lines) to report.
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
+    /// OUT folder to take pictures from, where a file is given.
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write a self-contained HTML page.
+    #[arg(long, value_name = "PAGE")]
+    pub html: Option<PathBuf>,
 }

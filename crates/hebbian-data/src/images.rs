@@ -67,6 +67,25 @@ impl Images {
         }
     }
 
+    /// Hash of what is stored of image `i`: the bytes of its file, or, where
+    /// there are no image files, its size and pixels. Neither name nor place
+    /// has a part in it.
+    ///
+    /// # Errors
+    /// When the file can't be read or `i` is out of range.
+    pub fn content_hash(&self, i: usize) -> Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        match self.stored(i)? {
+            Stored::Encoded(bytes) => hasher.update(b"file").update(&bytes),
+            Stored::Pixels(image) => {
+                let (width, height) = image.dimensions();
+                hasher.update(b"pixels").update(&width.to_le_bytes()).update(&height.to_le_bytes());
+                hasher.update(&image)
+            }
+        };
+        Ok(*hasher.finalize().as_bytes())
+    }
+
     /// Image `i` at its own size, upright and in RGB; see [`decode::decode`].
     ///
     /// # Errors

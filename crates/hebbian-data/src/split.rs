@@ -16,7 +16,7 @@ use crate::{Error, Result, seed};
 
 /// How many images: a number, or a fraction of those there are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an amount is a whole number of images, or a fraction such as 0.2")]
 pub enum Amount {
     /// So many.
     Count(usize),

@@ -36,6 +36,26 @@ fn every_format_decodes() {
 }
 
 #[test]
+fn a_content_hash_knows_the_bytes_and_not_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = few(2).images();
+    let bytes: Vec<_> =
+        (0..2).map(|i| encode(&few.decode(i).unwrap().into(), ImageFormat::Png)).collect();
+    for (name, i) in [("a.png", 0), ("b.png", 1), ("c.png", 0)] {
+        std::fs::write(dir.path().join(name), &bytes[i]).unwrap();
+    }
+    let images = Dataset::open(dir.path()).unwrap().images();
+    let hash = |i| images.content_hash(i).unwrap();
+    assert_eq!(hash(0), hash(2));
+    assert_ne!(hash(0), hash(1));
+    assert_eq!(images.subset(&[1]).content_hash(0).unwrap(), hash(1));
+    assert!(matches!(images.content_hash(3), Err(Error::RowOutOfRange { .. })));
+    // Pixels without a file have a hash too, by size and values.
+    let pixels = [few.content_hash(0).unwrap(), few.content_hash(1).unwrap()];
+    assert_ne!(pixels[0], pixels[1]);
+}
+
+#[test]
 fn grey_deep_and_transparent_images_become_rgb() {
     let deep = image::ImageBuffer::from_pixel(3, 2, Luma([0x8040u16]));
     let bytes = encode(&deep.into(), ImageFormat::Png);

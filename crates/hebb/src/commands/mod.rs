@@ -17,7 +17,7 @@ mod shared;
 
 use anyhow::Result;
 
-use crate::cli::{Command, ExperimentCommand};
+use crate::cli::Command;
 
 /// Does what was typed.
 pub fn run(command: Command) -> Result<()> {
@@ -32,7 +32,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
-        Command::Experiment(ExperimentCommand::Run(args)) => experiment::run(&args),
+        Command::Experiment(command) => experiment::run(&command),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -9,6 +9,7 @@ use hebbian::error::Error;
 use hebbian::network::Model;
 use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
 use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, labelled_subset};
+pub use hebbian_lab::data::{labels_in, select};
 use serde::Serialize;
 
 use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
@@ -95,25 +96,6 @@ pub fn labelled(data: &Dataset, amount: &AmountArgs, seed: u64) -> Result<Labell
             .map_err(|e| Error::config("--fraction", e.to_string()))?,
     };
     Ok(select(data, &chosen))
-}
-
-/// Images of a data set at `indices` that have a label.
-pub fn select(data: &Dataset, indices: &[usize]) -> LabelledImages {
-    let kept: Vec<usize> = indices.iter().copied().filter(|&i| data.label(i).is_some()).collect();
-    let labels = kept.iter().filter_map(|&i| data.label(i)).collect();
-    LabelledImages { images: data.images().subset(&kept), labels }
-}
-
-/// Labels of `data` in the numbering of `classes`; `None` for an image without
-/// a label or of a class that is not among them.
-pub fn labels_in(data: &Dataset, classes: &[String]) -> Vec<Option<u32>> {
-    let number = |name: &String| classes.iter().position(|c| c == name);
-    let map: Vec<Option<u32>> = data
-        .classes()
-        .iter()
-        .map(|name| number(name).and_then(|n| u32::try_from(n).ok()))
-        .collect();
-    data.labels().into_iter().map(|label| map.get(label? as usize).copied().flatten()).collect()
 }
 
 /// Absolute path for records; the path as given where there is none.

@@ -9,6 +9,9 @@ const LARGEST: f64 = 1e150;
 /// About how many gaps between ticks an axis has.
 const GAPS: f64 = 5.0;
 
+/// Share of an axis that a label takes in a small chart.
+const ROOM: f64 = 0.12;
+
 /// The span of values along one side of a chart.
 #[derive(Debug)]
 pub(super) struct Axis {
@@ -48,6 +51,24 @@ impl Axis {
         let first = (first / step + 1e-6).floor() * step;
         let last = (last / step - 1e-6).ceil() * step;
         Some(Self::linear(first, last, step))
+    }
+
+    /// A logarithmic axis as long as the values, with its ticks at the values
+    /// themselves, as far as their labels have room.
+    pub(super) fn at_values(values: impl Iterator<Item = f64> + Clone) -> Option<Self> {
+        let (first, last) = range(values.clone())?;
+        let mut axis = Self { first, last, log: true, decimals: None, ticks: Vec::new() };
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        // From the end, whose label a chart should not be without.
+        for value in sorted.into_iter().rev() {
+            let room = |tick: &f64| (axis.place(*tick) - axis.place(value)).abs() > ROOM;
+            if axis.ticks.iter().all(room) {
+                axis.ticks.push(value);
+            }
+        }
+        axis.ticks.reverse();
+        Some(axis)
     }
 
     fn linear(first: f64, last: f64, step: f64) -> Self {
@@ -177,6 +198,17 @@ mod tests {
         assert_eq!(labels(rounded(&[0.3, 2.3], true)), ["0.2", "0.5", "1", "2", "5"]);
         let axis = rounded(&[0.01, 1.0], true).unwrap();
         assert!((axis.place(0.1) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn ticks_at_values_leave_out_what_has_no_room() {
+        let at = |values: &[f64]| labels(Axis::at_values(values.iter().copied()));
+        assert_eq!(at(&[100.0, 1.0, 10.0, 5.0, 5.0]), ["1", "5", "10", "100"]);
+        assert_eq!(
+            at(&[1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 25.0, 100.0]),
+            ["1", "2", "5", "10", "25", "100"]
+        );
+        assert_eq!(at(&[5.0]), ["5"]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn section(
         Axis::rounded(all().filter(good).map(|p| p.1), log_y),
     ) {
         (Some(x), Some(y)) => {
-            let plot = Plot { x, y, x_label, y_label, log_y };
+            let plot = Plot { x, y, x_label, y_label, log: [false, log_y], affixes: ["", ""] };
             html! {
                 (legend(series))
                 (plot.drawing(series))
@@ -55,7 +55,7 @@ pub(super) fn section(
 }
 
 /// The names of the series, each beside a piece of its line.
-fn legend(series: &[Series]) -> Markup {
+pub(super) fn legend(series: &[Series]) -> Markup {
     html! {
         ul.legend {
             @for (i, s) in series.iter().enumerate() {
@@ -66,11 +66,19 @@ fn legend(series: &[Series]) -> Markup {
                     (s.name)
                 }
             }
+            @if series.iter().any(|s| !s.marks.is_empty()) {
+                li {
+                    svg.series5 width="14" height="14" aria-hidden="true" {
+                        circle.mark cx="7" cy="7" r="4.5" {}
+                    }
+                    "the paper"
+                }
+            }
         }
     }
 }
 
-fn colour(series: usize) -> String {
+pub(super) fn colour(series: usize) -> String {
     format!("series{}", series % COLOURS)
 }
 
@@ -78,23 +86,33 @@ fn dash(series: usize) -> &'static str {
     DASHES[series % DASHES.len()]
 }
 
-struct Plot<'a> {
-    x: Axis,
-    y: Axis,
-    x_label: &'a str,
-    y_label: &'a str,
-    log_y: bool,
+/// A drawing within its axes.
+pub(super) struct Plot<'a> {
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+    pub(super) x_label: &'a str,
+    pub(super) y_label: &'a str,
+    /// Whether x and y are logarithmic.
+    pub(super) log: [bool; 2],
+    /// What stands before and behind the numbers along x.
+    pub(super) affixes: [&'a str; 2],
 }
 
 impl Plot<'_> {
-    fn drawing(&self, series: &[Series]) -> Markup {
+    /// The series, with axes.
+    pub(super) fn drawing(&self, series: &[Series]) -> Markup {
         html! {
             div.plot {
-                p.y-label { (self.y_label) @if self.log_y { " (logarithmic)" } }
+                p.y-label { (self.y_label) @if self.log[1] { " (logarithmic)" } }
                 svg role="img" aria-label=(self.summary(series)) {
                     (self.grid())
                     @for (i, s) in series.iter().enumerate() {
-                        g class=(colour(i)) { (self.line(s, dash(i))) (self.dots(s)) }
+                        g class=(colour(i)) { (self.band(s)) }
+                    }
+                    @for (i, s) in series.iter().enumerate() {
+                        g class=(colour(i)) {
+                            (self.whiskers(s)) (self.line(s, dash(i))) (self.marks(s)) (self.dots(s))
+                        }
                     }
                 }
                 p.x-label { (self.x_label) }
@@ -123,7 +141,58 @@ impl Plot<'_> {
     }
 
     fn draws(&self, point: &(f64, f64)) -> bool {
-        drawable(point.0, false) && drawable(point.1, self.log_y)
+        drawable(point.0, self.log[0]) && drawable(point.1, self.log[1])
+    }
+
+    /// The intervals about the points, joined to a band where neighbours both
+    /// have one.
+    fn band(&self, series: &Series) -> Markup {
+        let bound = |&(x, y): &(f64, f64)| {
+            let interval = series.band.iter().find(|(at, ..)| *at == x);
+            interval.filter(|_| self.draws(&(x, y))).map(|&(_, low, high)| (x, low, high))
+        };
+        let bounds: Vec<_> = series.points.iter().map(bound).collect();
+        let mut path = String::new();
+        for run in bounds.split(Option::is_none).filter(|run| run.len() > 1) {
+            let known = || run.iter().flatten();
+            let there = known().map(|&(x, _, high)| (x, high));
+            let back = known().rev().map(|&(x, low, _)| (x, low));
+            for (i, (x, y)) in there.chain(back).enumerate() {
+                let (x, y) = (self.x.place(x) * SIDE, (1.0 - self.y.place(y)) * SIDE);
+                path.push_str(&format!("{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' }));
+            }
+            path.push('Z');
+        }
+        if path.is_empty() {
+            return html! {};
+        }
+        html! {
+            svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height="100%" {
+                path.band d=(path) {}
+            }
+        }
+    }
+
+    /// A stroke over each interval.
+    fn whiskers(&self, series: &Series) -> Markup {
+        html! {
+            @for &(x, low, high) in series.band.iter().filter(|(x, ..)| drawable(*x, self.log[0])) {
+                @let x = percent(self.x.place(x));
+                line.whisker x1=(x) x2=(x) y1=(percent(1.0 - self.y.place(low)))
+                    y2=(percent(1.0 - self.y.place(high))) {}
+            }
+        }
+    }
+
+    /// Values from elsewhere.
+    fn marks(&self, series: &Series) -> Markup {
+        html! {
+            @for &(x, y) in series.marks.iter().filter(|p| self.draws(p)) {
+                circle.mark r="4.5" cx=(percent(self.x.place(x))) cy=(percent(1.0 - self.y.place(y))) {
+                    title { (series.name) ", the paper: " (number(y)) }
+                }
+            }
+        }
     }
 
     fn grid(&self) -> Markup {
@@ -137,7 +206,9 @@ impl Plot<'_> {
                 @for (place, label) in self.x.ticks() {
                     svg x=(percent(place)) y="100%" {
                         line.axis y2="6" {}
-                        text dy="1.75em" text-anchor="middle" { (label) }
+                        text dy="1.75em" text-anchor="middle" {
+                            (self.affixes[0]) (label) (self.affixes[1])
+                        }
                     }
                 }
                 line.axis x1="0" x2="100%" y1="100%" y2="100%" {}
@@ -193,7 +264,7 @@ mod tests {
     use super::*;
 
     fn series(name: &str, points: &[(f64, f64)]) -> Series {
-        Series { name: name.into(), points: points.to_vec() }
+        Series { name: name.into(), points: points.to_vec(), ..Series::default() }
     }
 
     fn chart(log_y: bool, series: &[Series]) -> String {

@@ -12,7 +12,9 @@ mod filters;
 mod neighbours;
 mod number;
 mod page;
+mod panels;
 mod picture;
+mod results;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,28 @@ pub(crate) enum Section {
         rows: Vec<Vec<String>>,
         /// Cells set in bold: (row, column), counted from 0 without the header.
         best: Vec<(usize, usize)>,
+    },
+    /// Measured values with their intervals, and a paper's values below them.
+    Results {
+        /// Heading of the section.
+        heading: String,
+        /// What was measured; may be empty.
+        caption: String,
+        /// Names of the columns of values.
+        columns: Vec<String>,
+        /// Rows, in groups.
+        groups: Vec<ResultGroup>,
+    },
+    /// Small line charts side by side, of the same series each.
+    Panels {
+        /// Heading of the section.
+        heading: String,
+        /// What the charts show; may be empty.
+        caption: String,
+        /// What they have in common.
+        frame: Frame,
+        /// Title and series of each.
+        panels: Vec<(String, Vec<Series>)>,
     },
     /// Convolution filters drawn as little colour pictures.
     Filters {
@@ -111,6 +135,8 @@ impl Section {
         match self {
             Self::Text { heading, .. }
             | Self::Table { heading, .. }
+            | Self::Results { heading, .. }
+            | Self::Panels { heading, .. }
             | Self::Filters { heading, .. }
             | Self::Chart { heading, .. }
             | Self::Neighbours { heading, .. }
@@ -126,6 +152,60 @@ pub(crate) struct Series {
     pub(crate) name: String,
     /// Points (x, y), joined in this order.
     pub(crate) points: Vec<(f64, f64)>,
+    /// Intervals (x, low, high) about some of the points.
+    pub(crate) band: Vec<(f64, f64, f64)>,
+    /// Values from elsewhere to compare with, such as a paper's.
+    pub(crate) marks: Vec<(f64, f64)>,
+}
+
+/// What the charts of [`Section::Panels`] have in common.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Frame {
+    /// Quantity and unit along the horizontal axis.
+    pub(crate) x_label: String,
+    /// Quantity and unit along the vertical axis.
+    pub(crate) y_label: String,
+    /// Whether the horizontal axis is logarithmic.
+    pub(crate) log_x: bool,
+    /// What stands before and behind the numbers along it.
+    pub(crate) affixes: [&'static str; 2],
+    /// Whether all charts have the same vertical axis.
+    pub(crate) same_y: bool,
+}
+
+/// Rows of [`Section::Results`] under a common name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResultGroup {
+    /// The name.
+    pub(crate) name: String,
+    /// The rows.
+    pub(crate) rows: Vec<ResultRow>,
+}
+
+/// A row of [`Section::Results`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResultRow {
+    /// Its name.
+    pub(crate) name: String,
+    /// Index of its colour among the series of charts.
+    pub(crate) series: usize,
+    /// How many runs it rests on.
+    pub(crate) runs: String,
+    /// Its values.
+    pub(crate) cells: Vec<Measured>,
+}
+
+/// A value of [`Section::Results`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured {
+    /// The value, if there is one.
+    pub(crate) value: Option<String>,
+    /// Half-width of its interval.
+    pub(crate) margin: Option<String>,
+    /// What the paper says.
+    pub(crate) paper: Option<String>,
+    /// Whether it is the best of its column.
+    pub(crate) best: bool,
 }
 
 /// A query and its nearest neighbours.

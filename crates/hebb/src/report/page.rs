@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Report, Section, bars, chart, filters, neighbours, table};
+use super::{Report, Section, bars, chart, filters, neighbours, panels, results, table};
 
 /// Pictures from the page itself, styles from the page itself, nothing else.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
@@ -68,6 +68,10 @@ fn body(section: &Section) -> Markup {
         Section::Table { heading, caption, columns, rows, best } => {
             table::section(heading, caption, columns, rows, best)
         }
+        Section::Results { heading, caption, columns, groups } => {
+            results::section(heading, caption, columns, groups)
+        }
+        Section::Panels { caption, frame, panels, .. } => panels::section(caption, frame, panels),
         Section::Filters { caption, kernel, filters, .. } => {
             filters::section(caption, *kernel, filters)
         }

@@ -39,6 +39,42 @@ fn report(text: &str) -> Report {
                 rows: vec![vec![owned(), "37.01".into()], vec![owned()]],
                 best: vec![(0, 0), (0, 1)],
             },
+            Section::Results {
+                heading: owned(),
+                caption: owned(),
+                columns: vec![owned(), "L1".into()],
+                groups: vec![ResultGroup {
+                    name: owned(),
+                    rows: vec![ResultRow {
+                        name: owned(),
+                        runs: owned(),
+                        cells: vec![
+                            Measured {
+                                value: Some(owned()),
+                                margin: Some(owned()),
+                                paper: Some(owned()),
+                                best: true,
+                            },
+                            Measured::default(),
+                        ],
+                        ..ResultRow::default()
+                    }],
+                }],
+            },
+            Section::Panels {
+                heading: owned(),
+                caption: owned(),
+                frame: Frame { x_label: owned(), y_label: owned(), ..Frame::default() },
+                panels: vec![(
+                    owned(),
+                    vec![Series {
+                        name: owned(),
+                        points: vec![(1.0, 2.0), (2.0, 3.0)],
+                        band: vec![(1.0, 1.5, 2.5), (2.0, 2.5, 3.5)],
+                        marks: vec![(1.0, 2.2)],
+                    }],
+                )],
+            },
             Section::Filters {
                 heading: owned(),
                 caption: owned(),
@@ -52,7 +88,11 @@ fn report(text: &str) -> Report {
                 y_label: owned(),
                 log_y: true,
                 series: vec![
-                    Series { name: owned(), points: vec![(1.0, 0.1), (2.0, -1.0), (3.0, 0.2)] },
+                    Series {
+                        name: owned(),
+                        points: vec![(1.0, 0.1), (2.0, -1.0), (3.0, 0.2)],
+                        ..Series::default()
+                    },
                     Series::default(),
                 ],
             },
@@ -166,6 +206,13 @@ fn empty_reports_and_empty_sections_are_pages_too() {
                 rows: vec![],
                 best: vec![(0, 0)],
             },
+            Section::Results { heading: none(), caption: none(), columns: vec![], groups: vec![] },
+            Section::Panels {
+                heading: none(),
+                caption: none(),
+                frame: Frame::default(),
+                panels: vec![(none(), vec![])],
+            },
             Section::Filters { heading: none(), caption: none(), kernel: 0, filters: vec![] },
             Section::Chart {
                 heading: none(),
@@ -182,8 +229,8 @@ fn empty_reports_and_empty_sections_are_pages_too() {
     };
     let page = report.to_html();
     names(&page);
-    assert_eq!(page.matches("<section").count(), 6);
-    assert_eq!(page.matches("class=\"empty\"").count(), 4);
+    assert_eq!(page.matches("<section").count(), 8);
+    assert_eq!(page.matches("class=\"empty\"").count(), 6);
 }
 
 /// Real photographs come back from the page pixel by pixel.

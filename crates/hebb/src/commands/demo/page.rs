@@ -29,6 +29,7 @@ pub fn report(
     let layers = (0..pretrained.network.depth()).map(|layer| Series {
         name: format!("L{}", layer + 1),
         points: points(&pretraining, |line| line["change"][layer].as_f64()),
+        ..Series::default()
     });
     let both = |field: &str, factor: f64| {
         let series = |name: &str, lines: &[serde_json::Value]| Series {
@@ -39,6 +40,7 @@ pub fn report(
                     Some((line["epoch"].as_f64()? + 1.0, line[field].as_f64()? * factor))
                 })
                 .collect(),
+            ..Series::default()
         };
         vec![series("with pre-training", &with), series("without", &without)]
     };

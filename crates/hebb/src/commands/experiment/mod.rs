@@ -1,0 +1,135 @@
+//! `hebb experiment`: one committed file, one command, one table.
+
+mod page;
+mod pictures;
+mod report;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use hebbian::engine::Device;
+use hebbian::error::Error;
+use hebbian_lab::estimate::duration;
+use hebbian_lab::grid::percent;
+use hebbian_lab::run::{Event, Outcome, Preview, preview, save_results};
+use hebbian_lab::{Data, Experiment, Options, Summary, markdown, run as run_cells};
+use serde_json::json;
+
+use super::shared::print_json;
+use crate::cli::{ExperimentCommand, ExperimentRunArgs};
+use crate::ui::{Progress, print_table, say};
+
+/// Does what was typed.
+pub fn run(command: &ExperimentCommand) -> Result<()> {
+    match command {
+        ExperimentCommand::Run(args) => run_file(args),
+        ExperimentCommand::Report(args) => report::run(args),
+    }
+}
+
+/// Runs the cells of a file that are not done yet.
+fn run_file(args: &ExperimentRunArgs) -> Result<()> {
+    let device = Device::open(&args.device)?;
+    let experiment = Experiment::read(&args.file)?;
+    let options = Options { shard: args.shard, only: args.only.clone(), max_cells: args.max_cells };
+    let mut progress = Progress::default();
+    let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
+    let data = Data::open(&experiment, &args.data, args.cache.as_deref(), observer)?;
+    if args.dry_run {
+        return show(&preview(&experiment, &data, &args.out, &options)?, args.json);
+    }
+    let observer = &mut |event: Event<'_>| tell(&mut progress, event);
+    let outcome = run_cells(&experiment, &data, &args.out, &device, &options, observer)?;
+    if let Some(path) = &args.results {
+        save_results(&args.out, path, &outcome.lines)?;
+    }
+    if args.json {
+        print_json(&outcome.lines)?;
+    } else {
+        let table = markdown::table(&Summary::new(&experiment, &outcome.lines));
+        say!("{}", table.trim_end());
+    }
+    end(&outcome, &args.file, &args.out)
+}
+
+/// What people see of a run.
+fn tell(progress: &mut Progress, event: Event<'_>) {
+    match event {
+        Event::Training(event) => progress.on(event),
+        Event::Stage { method, seed } => eprintln!("\n{method}, seed {seed}: without labels"),
+        Event::Cell { cell, done, of, left } => {
+            eprintln!("\n[{} of {of}] {cell}; left: {left}", done + 1);
+        }
+        Event::Found(found) => {
+            let accuracy = 100.0 * found.accuracy;
+            eprintln!("accuracy {accuracy:.2} %, in {}", duration(found.seconds));
+        }
+        Event::Failed { cell, problem } => eprintln!("warning: {cell}: {problem}"),
+        Event::Waiting { cells } => {
+            eprintln!("\n{cells} cells are being done by other processes; waiting for them");
+        }
+    }
+}
+
+/// Prints what would be done.
+fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
+    if json {
+        let cells = preview.cells.iter().map(|(cell, done)| {
+            json!({
+                "method": cell.method.name,
+                "layer": cell.layer,
+                "fraction": cell.fraction,
+                "seed": cell.seed,
+                "done": done,
+            })
+        });
+        return print_json(&json!({
+            "cells": cells.collect::<Vec<_>>(),
+            "stages": preview.stages,
+            "stages_done": preview.stages_done,
+            "seconds_left": preview.left.seconds,
+            "parts_never_measured": preview.left.unknown,
+        }));
+    }
+    let rows = preview.cells.iter().map(|(cell, done)| {
+        let labels = format!("{}%", percent(cell.fraction));
+        let state = if *done { "done" } else { "" };
+        let row = [&cell.method.name, cell.layer, &labels, &cell.seed.to_string(), state];
+        row.map(str::to_owned).to_vec()
+    });
+    let rows: Vec<_> = rows.collect();
+    print_table(&["method", "layer", "labels", "seed", ""], &rows)?;
+    let done = preview.cells.iter().filter(|(_, done)| *done).count();
+    say!(
+        "\n{done} of {} cells done, {} of {} pre-trainings; time left: {}",
+        preview.cells.len(),
+        preview.stages_done,
+        preview.stages,
+        preview.left
+    );
+    if preview.left.unknown > 0 {
+        eprintln!("hint: `--max-cells 1` runs the first cell, from which times are known");
+    }
+    Ok(())
+}
+
+/// Says what is missing, if anything is.
+fn end(outcome: &Outcome, file: &Path, out: &Path) -> Result<()> {
+    let Outcome { cells, done, failed, .. } = outcome;
+    if let Some((cell, problem)) = failed.first() {
+        bail!("{} of {cells} cells can't be done; the first, {cell}: {problem}", failed.len());
+    }
+    if done < cells {
+        eprintln!("{done} of {cells} cells are done; the same command goes on");
+    }
+    let (file, out) = (file.display(), out.display());
+    eprintln!(
+        "hint: `hebb experiment report {out} --html report.html` draws the results of {file}"
+    );
+    Ok(())
+}
+
+/// An OUT folder or an experiment file that can't be reported on.
+fn unusable(path: &Path, problem: impl Into<String>) -> anyhow::Error {
+    Error::config(path.display().to_string(), problem).into()
+}

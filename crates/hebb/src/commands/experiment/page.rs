@@ -1,0 +1,280 @@
+//! An experiment's page: table, curves, filters, neighbours.
+
+use std::path::Path;
+
+use anyhow::Result;
+use hebbian_lab::Summary;
+use hebbian_lab::grid::percent;
+use hebbian_lab::markdown;
+use hebbian_lab::summary::Place;
+
+use super::pictures;
+use crate::report::{Frame, Measured, Report, ResultGroup, ResultRow, Section, Series};
+
+/// Fewest runs whose interval is drawn: that of two is wider than the chart.
+const DRAWN: usize = 3;
+
+/// The whole page. Pictures come from `out`, the folder the work was done in.
+pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<Report> {
+    let e = summary.experiment;
+    let mut sections = vec![table(summary)];
+    if e.layers.len() > 1 {
+        sections.push(by_layer(summary));
+    }
+    if e.regimes.len() > 1 {
+        sections.push(by_labels(summary));
+    }
+    sections.extend(convergence(summary));
+    if let Some(out) = out {
+        sections.extend(pictures::filters(summary, out)?);
+    }
+    sections.extend(rankings(summary));
+    if let Some(out) = out {
+        sections.extend(pictures::strips(summary, out)?);
+    }
+    sections.extend(times(summary));
+    sections.push(repeat(summary, file));
+    let runs = summary.cells.len();
+    let seeds: Vec<String> = e.seeds().iter().map(u64::to_string).collect();
+    Ok(Report {
+        title: e.title.clone(),
+        subtitle: format!(
+            "{}\n{runs} of {} runs; seeds {}; {}",
+            e.data.name,
+            summary.planned(),
+            seeds.join(", "),
+            summary.origins().join("; ")
+        ),
+        sections,
+    })
+}
+
+fn table(summary: &Summary<'_>) -> Section {
+    let e = summary.experiment;
+    let groups = e.regimes.iter().map(|regime| {
+        let labels = summary.cells.iter().find(|c| same(c.fraction, regime.fraction));
+        let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
+        let name =
+            format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
+        let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
+            let row = summary.row(regime.fraction, method);
+            let known = row.iter().any(|place| place.sample.is_some() || place.paper.is_some());
+            known.then(|| ResultRow {
+                name: method.clone(),
+                series,
+                runs: markdown::runs(&row),
+                cells: row.into_iter().map(measured).collect(),
+            })
+        });
+        ResultGroup { name, rows: rows.collect() }
+    });
+    Section::Results {
+        heading: "Test accuracy, %".into(),
+        caption: summary.notes().join(" "),
+        columns: e.layers.clone(),
+        groups: groups.collect(),
+    }
+}
+
+fn measured(place: &Place) -> Measured {
+    let sample = place.sample.as_ref();
+    Measured {
+        value: sample.map(|s| format!("{:.2}", s.mean)),
+        margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
+        paper: place.paper.map(|p| format!("{p:.2}")),
+        best: place.best,
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    hebbian_lab::spec::same(a, b)
+}
+
+/// A number with its thousands set apart.
+pub(super) fn thousands(n: usize) -> String {
+    match n {
+        0..1000 => n.to_string(),
+        _ => format!("{},{:03}", n / 1000, n % 1000),
+    }
+}
+
+/// A series a method: the places that `of` gives, at the x that `of` gives them.
+fn series<'s>(summary: &'s Summary<'_>, of: impl Fn(&str) -> Vec<(f64, &'s Place)>) -> Vec<Series> {
+    let series = summary.methods.iter().map(|method| {
+        let places = of(method);
+        let own = places.iter().filter_map(|(x, place)| Some((*x, place.sample.as_ref()?)));
+        let band = own.clone().filter(|(_, sample)| sample.n() >= DRAWN).filter_map(|(x, s)| {
+            let half_width = s.half_width?;
+            Some((x, s.mean - half_width, s.mean + half_width))
+        });
+        Series {
+            name: method.clone(),
+            points: own.clone().map(|(x, sample)| (x, sample.mean)).collect(),
+            band: band.collect(),
+            marks: places.iter().filter_map(|(x, place)| Some((*x, place.paper?))).collect(),
+        }
+    });
+    series.collect()
+}
+
+fn bands() -> String {
+    format!("Bands and strokes: 95% confidence intervals, where there are {DRAWN} runs or more.")
+}
+
+fn by_layer(summary: &Summary<'_>) -> Section {
+    let e = summary.experiment;
+    let depth = |layer: &str| layer.trim_start_matches('L').parse::<f64>().unwrap_or(f64::NAN);
+    let panels = e.regimes.iter().map(|regime| {
+        let of = |method: &str| {
+            let row = summary.row(regime.fraction, method);
+            row.into_iter().map(|place| (depth(&place.layer), place)).collect()
+        };
+        (format!("{}% of the labels", percent(regime.fraction)), series(summary, of))
+    });
+    Section::Panels {
+        heading: "Accuracy by layer".into(),
+        caption: format!("Each panel has its own vertical axis. {}", bands()),
+        frame: Frame {
+            x_label: "layer".into(),
+            y_label: "accuracy, %".into(),
+            affixes: ["L", ""],
+            ..Frame::default()
+        },
+        panels: panels.collect(),
+    }
+}
+
+fn by_labels(summary: &Summary<'_>) -> Section {
+    let e = summary.experiment;
+    let panels = e.layers.iter().map(|layer| {
+        let of = |method: &str| {
+            let places = e.regimes.iter().filter_map(|regime| {
+                let place = summary.place(regime.fraction, method, layer)?;
+                Some((100.0 * regime.fraction, place))
+            });
+            places.collect()
+        };
+        (layer.clone(), series(summary, of))
+    });
+    Section::Panels {
+        heading: "Accuracy by number of labels".into(),
+        caption: format!("All panels have the same vertical axis. {}", bands()),
+        frame: Frame {
+            x_label: "share of the labels".into(),
+            y_label: "accuracy, %".into(),
+            log_x: true,
+            affixes: ["", "%"],
+            same_y: true,
+        },
+        panels: panels.collect(),
+    }
+}
+
+fn convergence(summary: &Summary<'_>) -> Option<Section> {
+    let e = summary.experiment;
+    let asked = e.convergence.as_ref()?;
+    let panels = summary.methods.iter().filter_map(|method| {
+        let probes = summary.convergence(method);
+        let series = asked.layers.iter().map(|layer| Series {
+            name: layer.clone(),
+            points: probes
+                .iter()
+                .filter(|probe| probe.layer == *layer)
+                .map(|probe| (probe.epoch as f64, 100.0 * probe.accuracy))
+                .collect(),
+            ..Series::default()
+        });
+        (!probes.is_empty()).then(|| (method.clone(), series.collect()))
+    });
+    let panels: Vec<(String, Vec<Series>)> = panels.collect();
+    (!panels.is_empty()).then(|| Section::Panels {
+        heading: "Convergence without labels".into(),
+        caption: format!(
+            "Test accuracy of a linear classifier on each layer's features as they are after so \
+             many epochs of pre-training, trained with {}% of the labels; first repetition.",
+            percent(asked.fraction)
+        ),
+        frame: Frame {
+            x_label: "epoch".into(),
+            y_label: "accuracy, %".into(),
+            same_y: true,
+            ..Frame::default()
+        },
+        panels,
+    })
+}
+
+fn rankings(summary: &Summary<'_>) -> Option<Section> {
+    if summary.rankings.is_empty() {
+        return None;
+    }
+    let rows = summary.rankings.iter().map(|r| {
+        let value = |v: f64| format!("{v:.2}");
+        vec![
+            format!("{}, {}, {}%", r.method, r.layer, percent(r.fraction)),
+            r.k.map_or("whole ranking".into(), |k| k.to_string()),
+            r.precision.map(value).unwrap_or_default(),
+            value(r.retrieved),
+            value(r.truncated),
+            value(r.relevant),
+            r.n.to_string(),
+        ]
+    });
+    let columns =
+        ["features", "rank", "precision", "mAP retrieved", "mAP truncated", "mAP relevant", "n"];
+    Some(Section::Table {
+        heading: "Retrieval, %".into(),
+        caption: "Every test image against all training images, by Euclidean distance, ties by \
+                  index. The three definitions of average precision divide by the relevant images \
+                  among those ranked (retrieved), by the smaller of the rank and the relevant \
+                  images (truncated), by the relevant images (relevant)."
+            .into(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        best: Vec::new(),
+    })
+}
+
+fn times(summary: &Summary<'_>) -> Option<Section> {
+    let mut bars = Vec::new();
+    for method in &summary.experiment.methods {
+        let stages = summary.stages.iter().filter(|s| s.method == method.name);
+        let cells = || summary.cells.iter().filter(|c| c.method == method.name);
+        let parts = [
+            ("without labels", stages.map(|s| s.seconds).sum::<f64>()),
+            ("fine-tuning and testing", cells().map(|c| c.seconds).sum()),
+            ("ranking", cells().filter_map(|c| c.retrieval_seconds).sum()),
+        ];
+        for (name, seconds) in parts.into_iter().filter(|(_, seconds)| *seconds > 0.0) {
+            bars.push((format!("{}: {name}", method.name), seconds / 60.0));
+        }
+    }
+    (!bars.is_empty()).then(|| Section::Bars {
+        heading: "Where the time went".into(),
+        caption: "All runs together.".into(),
+        unit: "min".into(),
+        bars,
+    })
+}
+
+fn repeat(summary: &Summary<'_>, file: &Path) -> Section {
+    let e = summary.experiment;
+    let seeds = if e.split.redraw { "plus the run's seed" } else { "in every run" };
+    let split = format!(
+        "Split and labelled few: {}, seed {} {seeds}.",
+        if e.split.stratified {
+            "classes in their shares"
+        } else {
+            "one shuffle, classes not balanced"
+        },
+        e.split.seed,
+    );
+    let f = &e.finetune;
+    let tuning = format!(
+        "Fine-tuning: {} epochs, batches of {}, learning rate {}, times {} after each epoch from \
+         the {}th on, momentum {}, weight decay {}, dropout {}.",
+        f.epochs, f.batch, f.lr, f.gamma, f.decay_after, f.momentum, f.weight_decay, f.dropout
+    );
+    let command = format!("hebb experiment run {} --data DATA --out OUT", file.display());
+    Section::Text { heading: "To repeat it".into(), paragraphs: vec![command, split, tuning] }
+}

@@ -1,0 +1,84 @@
+//! `hebb experiment report`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use hebbian::network::write_atomically;
+use hebbian_lab::{Experiment, Line, Summary, markdown, results};
+
+use super::{page, unusable};
+use crate::cli::ExperimentReportArgs;
+use crate::ui::say;
+
+/// Prints the table, and draws the page where asked for.
+pub fn run(args: &ExperimentReportArgs) -> Result<()> {
+    let (file, out) = places(&args.of)?;
+    let experiment = Experiment::read(&file)?;
+    let (lines, from) = lines(&experiment, &file, out, args.results.as_deref())?;
+    let summary = Summary::new(&experiment, &lines);
+    if summary.foreign > 0 {
+        let n = summary.foreign;
+        eprintln!("warning: {n} lines of {} are of no cell of this file", from.display());
+    }
+    say!("{}", markdown::table(&summary).trim_end());
+    if let Some(html) = &args.html {
+        // Pictures lie where the work was done.
+        let pictures = args.out.as_deref().or(out);
+        let report = page::report(&summary, &file, pictures)?;
+        write_atomically(html, report.to_html().as_bytes())?;
+        eprintln!("the page: {}", html.display());
+    }
+    Ok(())
+}
+
+/// The experiment file, and the OUT folder if that is what was given.
+fn places(of: &Path) -> Result<(PathBuf, Option<&Path>)> {
+    if !of.is_dir() {
+        return Ok((of.to_owned(), None));
+    }
+    let mut files = Vec::new();
+    for entry in fs_err::read_dir(of)? {
+        let path = entry?.path();
+        // A network's file has no results beside it.
+        let results = path.with_extension("jsonl");
+        if path.extension().is_some_and(|e| e == "toml") && results.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    match files.len() {
+        1 => Ok((files.remove(0), Some(of))),
+        0 => Err(unusable(of, "holds no experiment; give an experiment file, or the --out of one")),
+        _ => {
+            let names: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
+            let problem = format!("holds several experiments; give one: {}", names.join(", "));
+            Err(unusable(of, problem))
+        }
+    }
+}
+
+/// The results, and where they were read from: the file asked for, or the OUT
+/// folder's, or those kept in `results/` beside the experiment file.
+fn lines(
+    experiment: &Experiment,
+    file: &Path,
+    out: Option<&Path>,
+    asked: Option<&Path>,
+) -> Result<(Vec<Line>, PathBuf)> {
+    let name = format!("{}.jsonl", experiment.name);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let kept = folder.join("results").join(&name);
+    let beside = folder.join(&name);
+    let path = match (asked, out) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(out)) => out.join(&name),
+        // A file inside an OUT folder has its results beside it.
+        (None, None) if !kept.is_file() && beside.is_file() => beside,
+        (None, None) => kept,
+    };
+    if !path.is_file() {
+        let problem = "is not there; run the experiment, or give --results";
+        return Err(unusable(&path, problem));
+    }
+    Ok((results::read(&path)?, path))
+}

@@ -1,0 +1,117 @@
+//! Small charts side by side.
+
+use maud::{Markup, html};
+
+use super::axis::{Axis, drawable};
+use super::chart::{Plot, legend};
+use super::page::figure;
+use super::{Frame, Series};
+
+/// The charts in a grid, under one legend.
+pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Series>)]) -> Markup {
+    let all: Vec<&Series> = panels.iter().flat_map(|(_, series)| series).collect();
+    let drawn = panels.iter().filter(|(_, series)| {
+        series
+            .iter()
+            .any(|s| points(s).any(|(x, y)| drawable(x, frame.log_x) && drawable(y, false)))
+    });
+    let drawn: Vec<_> = drawn.collect();
+    let Some((_, names)) = panels.first().filter(|_| !drawn.is_empty()) else {
+        return figure(html! { p.empty { "There are no points to draw." } }, caption, None);
+    };
+    // The panel with most to name speaks for all of them.
+    let named = panels.iter().map(|(_, series)| series).max_by_key(|s| s.len()).unwrap_or(names);
+    let content = html! {
+        (legend(named))
+        // Three to a row, but four are two and two.
+        div class={ "panels" @if matches!(drawn.len(), 2 | 4) { " pairs" } } {
+            @for (title, series) in drawn {
+                @let own: Vec<&Series> = series.iter().collect();
+                @let of_y = if frame.same_y { &all } else { &own };
+                @if let (Some(x), Some(y)) = (x_axis(frame, &all), y_axis(frame, of_y)) {
+                    @let plot = Plot {
+                        x, y,
+                        x_label: &frame.x_label,
+                        y_label: &frame.y_label,
+                        log: [frame.log_x, false],
+                        affixes: frame.affixes,
+                    };
+                    div.panel { h3 { (title) } (plot.drawing(series)) }
+                }
+            }
+        }
+    };
+    figure(content, caption, None)
+}
+
+/// Points, bounds and marks of a series: all that needs a place in the chart.
+fn points(series: &Series) -> impl Iterator<Item = (f64, f64)> + Clone {
+    let bounds = series.band.iter().flat_map(|&(x, low, high)| [(x, low), (x, high)]);
+    series.points.iter().chain(&series.marks).copied().chain(bounds)
+}
+
+fn x_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
+    let values = series.iter().copied().flat_map(points).map(|p| p.0);
+    let values = values.filter(|&x| drawable(x, frame.log_x));
+    if frame.log_x { Axis::at_values(values) } else { Axis::tight(values) }
+}
+
+fn y_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
+    let good = |&(x, y): &(f64, f64)| drawable(x, frame.log_x) && drawable(y, false);
+    Axis::rounded(series.iter().copied().flat_map(points).filter(good).map(|p| p.1), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(points: &[(f64, f64)], band: &[(f64, f64, f64)]) -> Series {
+        let (points, band) = (points.to_vec(), band.to_vec());
+        Series { name: "a".into(), points, band, ..Series::default() }
+    }
+
+    fn page(frame: &Frame, panels: &[Vec<Series>]) -> String {
+        let panels: Vec<_> = panels.iter().map(|s| ("p".to_owned(), s.clone())).collect();
+        section("", frame, &panels).into_string()
+    }
+
+    #[test]
+    fn bands_stand_about_their_points() {
+        let band = [(1.0, 0.0, 10.0), (2.0, 5.0, 10.0)];
+        let page = page(&Frame::default(), &[vec![series(&[(1.0, 5.0), (2.0, 7.5)], &band)]]);
+        assert!(
+            page.contains("class=\"band\" d=\"M0.0 0.0L1000.0 0.0L1000.0 500.0L0.0 1000.0Z\""),
+            "{page}"
+        );
+        assert_eq!(page.matches("class=\"whisker\"").count(), 2);
+    }
+
+    #[test]
+    fn a_point_without_interval_parts_the_band() {
+        let points: Vec<_> = (1..=5).map(|i| (f64::from(i), 1.0)).collect();
+        let band: Vec<_> = [1, 2, 4, 5].map(|i| (f64::from(i), 0.5, 1.5)).to_vec();
+        let page = page(&Frame::default(), &[vec![series(&points, &band)]]);
+        let path = page.split("class=\"band\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert_eq!((path.matches('M').count(), path.matches('Z').count()), (2, 2), "{path}");
+    }
+
+    #[test]
+    fn panels_share_their_axes_where_asked() {
+        let panels = [
+            vec![series(&[(1.0, 0.0), (2.0, 1.0)], &[])],
+            vec![series(&[(1.0, 50.0), (2.0, 100.0)], &[])],
+        ];
+        let own = page(&Frame::default(), &panels);
+        let same = page(&Frame { same_y: true, ..Frame::default() }, &panels);
+        let hundred = |page: &str| page.matches(">100<").count();
+        assert_eq!((hundred(&own), hundred(&same)), (1, 2));
+    }
+
+    #[test]
+    fn what_has_no_place_on_a_logarithmic_axis_is_left_out() {
+        let frame = Frame { log_x: true, affixes: ["", "%"], ..Frame::default() };
+        let page = page(&frame, &[vec![series(&[(0.0, 1.0), (1.0, 2.0), (100.0, 3.0)], &[])]]);
+        assert_eq!(page.matches("<circle").count(), 2);
+        assert!(page.contains(">1%<") && page.contains(">100%<"), "{page}");
+    }
+}

@@ -1,0 +1,305 @@
+//! A whole small grid: killed and resumed, in two processes, reported.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{at, class_folders, fails, hebb, ok, scratch, stderr};
+use rand::RngExt;
+use tempfile::TempDir;
+
+const EXPERIMENT: &str = r#"
+name = "tiny"
+title = "A tiny grid"
+reference = "Nobody, Table 0."
+
+[data]
+name = "Fashion-MNIST sample"
+train = "photos"
+test = "test"
+
+[split]
+train = 150
+seed = 200
+
+[[method]]
+name = "none"
+pretrain = "none"
+network = "small.toml"
+
+[[method]]
+name = "HPCA"
+pretrain = "hpca"
+network = "small.toml"
+settings = { epochs = 2, batch = 16 }
+
+[grid]
+layers = ["L1", "L3"]
+seeds = [0, 1]
+regimes = [{ fraction = 0.4 }, { fraction = 1.0, seeds = 1 }]
+
+[finetune]
+epochs = 3
+batch = 16
+
+[retrieval]
+layers = ["L3"]
+fractions = [0.4]
+ks = [1, 5]
+
+[convergence]
+fraction = 0.5
+
+[[paper]]
+method = "HPCA"
+fraction = 0.4
+accuracy = { L1 = 37.01, L3 = 41.88 }
+"#;
+/// Two methods and layers, two seeds and one.
+const CELLS: usize = 2 * 2 * (2 + 1);
+
+/// Photos, a network, the experiment file.
+fn lab() -> TempDir {
+    let dir = scratch(20);
+    class_folders(&dir.path().join("test"), 6);
+    fs::write(dir.path().join("tiny.toml"), EXPERIMENT).unwrap();
+    dir
+}
+
+fn run<'a>(file: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["experiment", "run", file, "--data", data, "--out", out], more].concat()
+}
+
+fn spawn(arguments: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
+    let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+    quiet.spawn().unwrap()
+}
+
+/// The results without what depends on the clock and the machine's memory.
+fn results(out: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(format!("{out}/tiny.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        for clock in ["seconds", "retrieval_seconds", "peak_memory_mib", "finished"] {
+            fields.remove(clock);
+        }
+        line
+    });
+    lines.collect()
+}
+
+/// The bits of every stage's model.
+fn models(out: &str) -> BTreeSet<(String, Vec<u8>)> {
+    let stages = fs::read_dir(format!("{out}/stages")).unwrap();
+    let model = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let bits = fs::read(entry.path().join("model/model.safetensors")).unwrap();
+        (entry.file_name().into_string().unwrap(), bits)
+    };
+    stages.map(model).collect()
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string());
+    names.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_killed_grid_and_a_shared_one_end_like_an_unbroken_one() {
+    let dir = lab();
+    let (file, data) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap());
+    let whole = at(&dir, "whole");
+    ok(&run(&file, data, &whole, &[]));
+    let due = results(&whole);
+    let kinds = |kind: &str| due.iter().filter(|line| line["kind"] == kind).count();
+    // Stages: two methods with two seeds, each made once for all its cells.
+    assert_eq!((kinds("cell"), kinds("stage")), (CELLS, 4));
+    assert!(names(&format!("{whole}/work")).is_empty(), "finished cells leave nothing behind");
+
+    // Killed again and again, each time later. The seed is printed, so that
+    // the moments can be had again.
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    println!("seed {now}");
+    let mut rng = hebbian_data::seed::stream(u64::from(now), "kills");
+    let (killed, mut kills) = (at(&dir, "killed"), 0);
+    let arguments = run(&file, data, &killed, &[]);
+    loop {
+        let mut child = spawn(&arguments);
+        std::thread::sleep(Duration::from_millis(rng.random_range(100..400) + 20 * kills));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 200, "the run never gets to its end");
+    }
+    println!("killed {kills} times");
+    assert!(kills >= 2, "killed only {kills} times: too fast to show anything");
+    assert_eq!(results(&killed), due);
+    assert!(models(&killed) == models(&whole));
+
+    // Two processes in one folder, each with its share; and two without.
+    for shards in [&[["--shard", "1/2"], ["--shard", "2/2"]][..], &[["--max-cells", "99"]; 2]] {
+        let shared = at(&dir, &format!("shared{}", shards[0][0]));
+        let children: Vec<Child> =
+            shards.iter().map(|shard| spawn(&run(&file, data, &shared, shard))).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+        assert_eq!(results(&shared), due);
+        assert!(models(&shared) == models(&whole));
+    }
+}
+
+#[test]
+fn what_is_done_is_not_done_again() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let dry = |more: &[&str]| -> serde_json::Value {
+        let more = [more, &["--dry-run", "--json"]].concat();
+        serde_json::from_str(&ok(&run(&file, data, &out, &more))).unwrap()
+    };
+    let before = dry(&[]);
+    assert_eq!(before["cells"].as_array().unwrap().len(), CELLS);
+    assert_eq!((&before["stages"], &before["stages_done"]), (&4.into(), &0.into()));
+    // Cells, rankings of L3 with few labels, stages: nothing is known.
+    assert_eq!(before["parts_never_measured"], CELLS + 4 + 4);
+    assert!(!Path::new(&out).exists(), "a dry run leaves nothing behind");
+    let said = hebb(&run(&file, data, &out, &["--dry-run"]));
+    assert!(common::stdout(&said).contains("time left: unknown"), "{}", common::stdout(&said));
+
+    // One cell, then one layer of one method.
+    ok(&run(&file, data, &out, &["--max-cells", "1"]));
+    assert_eq!(names(&format!("{out}/stages")).len(), 1);
+    ok(&run(&file, data, &out, &["--only", "none/L3"]));
+    let cells = || results(&out).into_iter().filter(|line| line["kind"] == "cell").count();
+    assert_eq!(cells(), 1 + 3);
+    let between = dry(&["--only", "none"]);
+    assert!(between["seconds_left"].as_f64() > Some(0.0), "{between}");
+    assert_eq!(between["parts_never_measured"], 0);
+    ok(&run(&file, data, &out, &[]));
+    let kept = || {
+        let cells = fs::read_dir(format!("{out}/cells")).unwrap();
+        let stages = fs::read_dir(format!("{out}/stages")).unwrap();
+        let stages = stages.map(|e| e.unwrap().path().join("stage.json"));
+        let files: BTreeSet<_> = cells.map(|e| e.unwrap().path()).chain(stages).collect();
+        files.into_iter().map(|f| (fs::metadata(&f).unwrap().modified().unwrap(), f)).collect()
+    };
+    let first: Vec<_> = kept();
+    let again = hebb(&run(&file, data, &out, &["--json"]));
+    assert!(
+        again.status.success() && !stderr(&again).contains("fine-tuning"),
+        "{}",
+        stderr(&again)
+    );
+    assert_eq!(kept(), first);
+    assert_eq!(dry(&[])["parts_never_measured"], 0);
+
+    // Other settings of fine-tuning are other cells after the same stages; the
+    // images decide, not what their folder is called.
+    fs::rename(at(&dir, "photos"), at(&dir, "pictures")).unwrap();
+    let edited =
+        EXPERIMENT.replace("epochs = 3", "epochs = 2").replace("\"photos\"", "\"pictures\"");
+    fs::write(&file, edited).unwrap();
+    let changed = dry(&[]);
+    assert_eq!((&changed["stages"], &changed["stages_done"]), (&4.into(), &4.into()));
+    let done = changed["cells"].as_array().unwrap().iter().filter(|c| c["done"] == true).count();
+    assert_eq!(done, 0);
+    // Another image is another stage.
+    let class = fs::read_dir(at(&dir, "pictures")).unwrap().next().unwrap().unwrap().path();
+    let class = fs::read_dir(class.parent().unwrap().join(class.file_name().unwrap())).unwrap();
+    let mut images: Vec<_> = class.map(|e| e.unwrap().path()).collect();
+    images.sort();
+    fs::copy(at(&dir, "small.toml"), &images[0]).unwrap();
+    assert!(dry(&[])["stages_done"].as_u64() < Some(4));
+}
+
+#[test]
+fn a_report_shows_what_was_found() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let kept = at(&dir, "kept.jsonl");
+    let printed = ok(&run(&file, data, &out, &["--results", &kept]));
+    let page = at(&dir, "page.html");
+    let table = ok(&["experiment", "report", &out, "--html", &page]);
+    assert_eq!(table, printed);
+    assert!(table.contains("| labels | method | n | L1 | L3 |"), "{table}");
+    assert_eq!(table.lines().filter(|line| line.starts_with("| ")).count(), 1 + 4, "{table}");
+    assert!(table.contains("(37.01)") && table.contains("(41.88)") && table.contains('±'));
+    let page = fs::read_to_string(&page).unwrap();
+    for word in [
+        "Test accuracy, %",
+        "Accuracy by layer",
+        "Accuracy by number of labels",
+        "Convergence without labels",
+        "First layer: HPCA",
+        "Retrieval, %",
+        "Nearest images: none",
+        "Where the time went",
+        "paper 41.88",
+    ] {
+        assert!(page.contains(word), "no '{word}' in the page");
+    }
+    // From the lines alone, without the folder: the same table.
+    let alone = ok(&["experiment", "report", &file, "--results", &kept]);
+    assert_eq!(alone, table);
+    // Results given back into a file leave other lines alone.
+    let more = fs::read_to_string(&kept).unwrap();
+    let other = more.lines().next().unwrap().replace("\"tiny\"", "\"another\"");
+    fs::write(&kept, format!("{other}\n")).unwrap();
+    ok(&run(&file, data, &out, &["--results", &kept]));
+    let merged = fs::read_to_string(&kept).unwrap();
+    assert_eq!(merged.lines().count(), more.lines().count() + 1);
+    assert!(merged.lines().any(|line| line == other));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let with = |from: &str, to: &str, code, words: &[&str]| {
+        assert!(EXPERIMENT.contains(from));
+        fs::write(&file, EXPERIMENT.replace(from, to)).unwrap();
+        fails(&run(&file, data, &out, &[]), code, words);
+        assert!(!Path::new(&out).exists(), "{to} left {out} behind");
+    };
+    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 24", "epocs"]);
+    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 27", "L4", "L1 to L3"]);
+    with("\"hpca\"", "\"hcpa\"", 2, &["line 22", "hcpa", "soft-wta"]);
+    with("\"photos\"", "\"nowhere\"", 1, &["nowhere"]);
+    with("train = 150", "train = 900", 1, &["split.train", "900", "200"]);
+    fs::write(&file, EXPERIMENT).unwrap();
+    fails(&run(&file, data, &out, &["--only", "hpca"]), 2, &["--only", "hpca", "none, HPCA"]);
+    assert_eq!(hebb(&run(&file, data, &out, &["--shard", "3/2"])).status.code(), Some(2));
+    fails(&["experiment", "report", data], 2, &["no experiment"]);
+    for name in ["a", "b"] {
+        fs::write(at(&dir, &format!("{name}.toml")), "").unwrap();
+        fs::write(at(&dir, &format!("{name}.jsonl")), "").unwrap();
+    }
+    fails(&["experiment", "report", data], 2, &["several experiments", "a.toml", "b.toml"]);
+    fails(&["experiment", "report", &file], 2, &["tiny.jsonl", "--results"]);
+    let bad = at(&dir, "bad.jsonl");
+    fs::write(&bad, "{}\n").unwrap();
+    fails(&["experiment", "report", &file, "--results", &bad], 1, &["bad.jsonl", "line 1"]);
+}
+
+#[test]
+fn a_method_that_diverges_leaves_the_others_alone() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let wild = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 900.0 }");
+    fs::write(&file, wild).unwrap();
+    fails(&run(&file, data, &out, &[]), 1, &["6 of 12 cells", "HPCA", "no longer finite"]);
+    let cells = results(&out).into_iter().filter(|line| line["kind"] == "cell");
+    assert!(cells.map(|c| c["method"].clone()).eq(["none"; 6].map(serde_json::Value::from)));
+}

@@ -1,0 +1,266 @@
+//! A cell's work: cut, fine-tune, score, rank.
+
+use std::path::{Path, PathBuf};
+
+use hebbian::engine::Device;
+use hebbian::error::Result;
+use hebbian::network::Model;
+use hebbian::train::{
+    self, FinetuneConfig, LabelledImages, Protocol, RunFolder, accuracy, check_labels, finetune,
+    score,
+};
+use serde::Serialize;
+
+use crate::data::{Draw, Set, labels_in, select};
+use crate::key::Key;
+use crate::results::{CellResult, load, save};
+use crate::spec::{Classifier, same};
+use crate::stage::Stage;
+use crate::stopwatch::Stopwatch;
+use crate::{Cell, Data, Experiment, machine, retrieval};
+
+/// Version of what a cell's name stands for; a change of the program that
+/// changes results beyond rounding raises it.
+const FORMAT_VERSION: u32 = 1;
+
+/// Everything that decides a cell.
+#[derive(Serialize)]
+struct Record<'a> {
+    format_version: u32,
+    stage: &'a str,
+    layer: &'a str,
+    seed: u64,
+    labelled: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation: Option<String>,
+    test: String,
+    classifier: Classifier,
+    finetune: &'a FinetuneConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrieval: Option<Ranked<'a>>,
+}
+
+/// What a cell's rankings are made of.
+#[derive(Serialize)]
+struct Ranked<'a> {
+    gallery: String,
+    ks: &'a [usize],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate: Option<usize>,
+}
+
+/// A cell with its place in an OUT folder.
+pub(crate) struct Job<'a> {
+    experiment: &'a Experiment,
+    data: &'a Data,
+    cell: Cell<'a>,
+    draw: &'a Draw,
+    labelled: Vec<usize>,
+    key: Key,
+    out: PathBuf,
+}
+
+impl<'a> Job<'a> {
+    /// The job of `cell` after `stage`.
+    pub(crate) fn new(
+        experiment: &'a Experiment,
+        data: &'a Data,
+        cell: Cell<'a>,
+        draw: &'a Draw,
+        stage: &Stage<'_>,
+        out: &Path,
+    ) -> Result<Self> {
+        let labelled = data.labelled(draw, cell.fraction)?;
+        let published = experiment.finetune.protocol == Protocol::Published;
+        let ranked = is_ranked(experiment, &cell);
+        let record = Record {
+            format_version: FORMAT_VERSION,
+            stage: stage.id(),
+            layer: cell.layer,
+            seed: cell.seed,
+            labelled: data.labelled_digest(Set::Train, &labelled),
+            validation: published.then(|| data.labelled_digest(Set::Train, &draw.split.validation)),
+            test: data.test_digest(),
+            classifier: experiment.classifier,
+            finetune: &experiment.finetune,
+            retrieval: ranked.then_some(experiment.retrieval.as_ref()).flatten().map(|asked| {
+                let gallery = data.labelled_digest(Set::Train, &draw.split.train);
+                Ranked { gallery, ks: &asked.ks, truncate: asked.truncate }
+            }),
+        };
+        let key = Key::of(&record)?;
+        Ok(Self { experiment, data, cell, draw, labelled, key, out: out.to_owned() })
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// Labels it trains on.
+    pub(crate) fn labels(&self) -> usize {
+        self.labelled.len()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.out.join("cells").join(format!("{}.json", self.key.id))
+    }
+
+    /// Whether it is finished.
+    pub(crate) fn is_done(&self) -> bool {
+        self.path().is_file()
+    }
+
+    /// What it found, if it is finished.
+    pub(crate) fn result(&self) -> Result<Option<CellResult>> {
+        let path = self.path();
+        if !path.is_file() {
+            return Ok(None);
+        }
+        // The same numbers may belong to a cell of another name, in a file
+        // that was edited: they are this one's too.
+        let found: CellResult = load(&path)?;
+        Ok(Some(CellResult {
+            experiment: self.experiment.name.clone(),
+            data: self.experiment.data.name.clone(),
+            method: self.cell.method.name.clone(),
+            ..found
+        }))
+    }
+
+    /// Does it; goes on from where a killed process left it. The caller holds
+    /// its lock.
+    pub(crate) fn run(
+        &self,
+        stage: &Stage<'_>,
+        device: &Device,
+        observer: train::Observer<'_>,
+    ) -> Result<CellResult> {
+        let work = self.out.join("work").join(&self.key.id);
+        fs_err::create_dir_all(&work)?;
+        let mut watch = Stopwatch::open(&work);
+        let mut ticking = |event: train::Event<'_>| {
+            // A clock that can't be written down only forgets.
+            let _ = watch.tick();
+            observer(event);
+        };
+        let Data { train, test, .. } = self.data;
+        let classes = train.classes();
+        let few = select(train, &self.labelled);
+        check_labels(&few, classes)?;
+        let model = match self.experiment.classifier {
+            Classifier::Linear => self.finetuned(stage, &few, &work, device, &mut ticking)?,
+        };
+        let truth = labels_in(test, classes);
+        let scores = score(&model, &test.images(), device, "testing", &mut ticking)?;
+        let seconds = watch.seconds();
+        let mut ranked = None;
+        if let Some(asked) = self.experiment.retrieval.as_ref().filter(|_| self.is_ranked()) {
+            let gallery = train.subset(&self.draw.split.train);
+            let show = self.cell.first.then(|| self.strips_path());
+            let folder = work.join("gallery");
+            let sets = (&gallery, test);
+            let found =
+                retrieval::rank(&model, sets, asked, &folder, device, &mut |e| observer(e))?;
+            if let Some(path) = show {
+                save(&path, &found.strips)?;
+            }
+            ranked = Some(found.report);
+        }
+        let config = &self.experiment.finetune;
+        let mut settings = stage.config();
+        settings["finetune"] = serde_json::to_value(config).unwrap_or_default();
+        settings["classifier"] =
+            serde_json::to_value(self.experiment.classifier).unwrap_or_default();
+        let result = CellResult {
+            experiment: self.experiment.name.clone(),
+            data: self.experiment.data.name.clone(),
+            method: self.cell.method.name.clone(),
+            layer: self.cell.layer.to_owned(),
+            fraction: self.cell.fraction,
+            labels: few.labels.len(),
+            seed: self.cell.seed,
+            split_seed: self.draw.seed,
+            protocol: model.provenance.protocol.clone(),
+            accuracy: accuracy(&scores, 1, |row| truth[row]),
+            top5: accuracy(&scores, 5, |row| truth[row]),
+            test_images: scores.rows.len(),
+            skipped: scores.skipped.len(),
+            retrieval_seconds: ranked.is_some().then(|| watch.seconds() - seconds),
+            retrieval: ranked,
+            seconds,
+            peak_memory_mib: machine::peak_memory_mib(),
+            id: Some(self.key.id.clone()),
+            stage: Some(stage.id().to_owned()),
+            config: settings,
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            machine: machine::name(),
+            device: device.to_string(),
+            finished: Some(machine::now()),
+        };
+        save(&self.path(), &result)?;
+        fs_err::remove_dir_all(&work)?;
+        Ok(result)
+    }
+
+    /// Where the strips of its rankings are kept.
+    fn strips_path(&self) -> PathBuf {
+        retrieval::strips_path(&self.out, &self.key.id)
+    }
+
+    fn is_ranked(&self) -> bool {
+        is_ranked(self.experiment, &self.cell)
+    }
+
+    /// The stage's network, cut to the cell's layer and tuned end to end.
+    fn finetuned(
+        &self,
+        stage: &Stage<'_>,
+        few: &LabelledImages,
+        work: &Path,
+        device: &Device,
+        observer: train::Observer<'_>,
+    ) -> Result<Model> {
+        let folder = work.join("finetune");
+        let mut run = if folder.join("config.toml").is_file() {
+            RunFolder::resume(&folder, &self.key.text)?
+        } else {
+            if folder.exists() {
+                // Of a process that was killed before it wrote anything.
+                fs_err::remove_dir_all(&folder)?;
+            }
+            RunFolder::create(&folder, &self.key.text, false)?
+        };
+        if run.model_path().join("model.toml").is_file() {
+            return Model::load(&run.model_path());
+        }
+        let from = run.load()?;
+        let model = match &from {
+            Some(checkpoint) => checkpoint.model.clone(),
+            None => {
+                let mut model = stage.model()?;
+                let depth = model.network.depth_of(self.cell.layer)?;
+                model.network = model.network.cut(depth);
+                model
+            }
+        };
+        let Data { train, .. } = self.data;
+        let config = &self.experiment.finetune;
+        let validation = (config.protocol == Protocol::Published)
+            .then(|| select(train, &self.draw.split.validation));
+        let (validation, classes) = (validation.as_ref(), train.classes());
+        let run_in = Some(&mut run);
+        let made =
+            finetune(model, few, validation, classes, config, device, run_in, from, observer)?;
+        made.0.save(&run.model_path())?;
+        Ok(made.0)
+    }
+}
+
+/// Whether a cell's features are ranked.
+pub(crate) fn is_ranked(experiment: &Experiment, cell: &Cell<'_>) -> bool {
+    experiment.retrieval.as_ref().is_some_and(|asked| {
+        asked.layers.iter().any(|layer| layer == cell.layer)
+            && asked.fractions.iter().any(|&fraction| same(fraction, cell.fraction))
+    })
+}

@@ -1,0 +1,94 @@
+//! Cells of a grid, and the order in which they are run.
+
+use crate::{Experiment, Method};
+
+/// A cell: one method, layer, amount of labels and seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The layer.
+    pub layer: &'a str,
+    /// Share of the labels.
+    pub fraction: f64,
+    /// Seed of every random choice but the split's.
+    pub seed: u64,
+    /// Whether it is of the first repetition of its regime.
+    pub first: bool,
+}
+
+impl std::fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, layer, fraction, seed, .. } = self;
+        write!(f, "{} {layer}, {}% of the labels, seed {seed}", method.name, percent(*fraction))
+    }
+}
+
+/// A share in per cent, without idle zeros.
+pub fn percent(fraction: f64) -> String {
+    let text = format!("{:.3}", 100.0 * fraction);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// All cells, cheap and informative ones first: by their labels times their
+/// repetition (the second repetition with 1% counts as 2%), so that the first
+/// row of every regime is there early and an interval follows where it costs
+/// little. Within one such step the methods come one after the other, so that
+/// each is pre-trained once and used at once.
+pub fn grid(experiment: &Experiment) -> Vec<Cell<'_>> {
+    let mut cells = Vec::new();
+    for regime in &experiment.regimes {
+        for (repetition, &seed) in regime.seeds.iter().enumerate() {
+            let cost = regime.fraction * (repetition + 1) as f64;
+            for method in &experiment.methods {
+                for layer in &experiment.layers {
+                    let (fraction, first) = (regime.fraction, repetition == 0);
+                    cells.push((cost, Cell { method, layer, fraction, seed, first }));
+                }
+            }
+        }
+    }
+    // Stable: what costs the same stays in the order of the file.
+    cells.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    cells.into_iter().map(|(_, cell)| cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::tests::example;
+
+    #[test]
+    fn every_combination_is_there_once_and_cheap_ones_come_first() {
+        let experiment = example();
+        let cells = grid(&experiment);
+        // Two methods, two layers; three seeds with 10%, one with 100%.
+        assert_eq!(cells.len(), 2 * 2 * (3 + 1));
+        let of = |c: &Cell<'_>| (c.fraction, c.seed, c.method.name.clone(), c.layer.to_owned());
+        for (i, cell) in cells.iter().enumerate() {
+            assert!(cells[..i].iter().all(|other| of(other) != of(cell)), "{cell} twice");
+        }
+        let order: Vec<(f64, u64)> =
+            cells.iter().step_by(4).map(|c| (c.fraction, c.seed)).collect();
+        assert_eq!(order, [(0.1, 7), (0.1, 8), (0.1, 9), (1.0, 7)]);
+        let first: Vec<(String, &str)> =
+            cells[..4].iter().map(|c| (c.method.name.clone(), c.layer)).collect();
+        let due = [("none", "L1"), ("none", "L2"), ("HPCA", "L1"), ("HPCA", "L2")];
+        assert_eq!(first, due.map(|(m, l)| (m.to_owned(), l)));
+        assert!(cells[..4].iter().all(|c| c.first) && !cells[4].first);
+    }
+
+    #[test]
+    fn a_dear_regime_waits_for_the_cheap_repetitions() {
+        let mut experiment = example();
+        experiment.regimes[1].fraction = 0.25;
+        let order: Vec<(f64, u64)> =
+            grid(&experiment).iter().step_by(4).map(|c| (c.fraction, c.seed)).collect();
+        assert_eq!(order, [(0.1, 7), (0.1, 8), (0.25, 7), (0.1, 9)]);
+    }
+
+    #[test]
+    fn shares_read_as_per_cent() {
+        assert_eq!([0.01, 0.05, 0.1, 1.0, 0.005].map(percent), ["1", "5", "10", "100", "0.5"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! Methods: what a network goes through before it sees a label.
+
+use hebbian::error::{Error, Result};
+use hebbian::network::{NetworkSpec, RuleRecord};
+use hebbian::rules::{self, RULES, Rule};
+use hebbian::train::{PretrainConfig, PretrainOrder};
+use hebbian_data::Whitening;
+use serde::Serialize;
+
+/// Word for a network that is not pre-trained.
+pub const NONE: &str = "none";
+
+/// A row of the grid, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Method {
+    /// Its name in tables.
+    pub name: String,
+    /// Its network.
+    pub network: NetworkSpec,
+    /// Name of the file that the network was read from; none for a preset.
+    pub network_file: Option<String>,
+    /// What its images go through.
+    pub whitening: Whitening,
+    /// Smoothing of the whitening.
+    pub smoothing: f64,
+    /// How it learns without labels.
+    pub pretraining: Pretraining,
+}
+
+/// Learning without labels. A new kind is a case here, an arm in
+/// [`Pretraining::parse`], and one in [`crate::stage`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Pretraining {
+    /// Random weights.
+    None,
+    /// By a Hebbian rule.
+    Hebbian {
+        /// The rule, with all its parameters.
+        rule: RuleRecord,
+        /// How it is applied.
+        config: PretrainConfig,
+    },
+}
+
+impl Pretraining {
+    /// The kind named `name` (`none`, or a rule's name) with its parameters
+    /// and settings, for a network of `layers` layers.
+    ///
+    /// # Errors
+    /// An unknown name, parameter or setting, or one out of range.
+    pub fn parse(
+        name: &str,
+        params: toml::Table,
+        settings: toml::Table,
+        layers: usize,
+    ) -> Result<Self> {
+        if name == NONE {
+            if let Some(key) = params.keys().chain(settings.keys()).next() {
+                let problem = format!("'{key}' is set, but without pre-training nothing is");
+                return Err(Error::config("settings", problem));
+            }
+            return Ok(Self::None);
+        }
+        if !RULES.iter().any(|info| info.name == name) {
+            let known: Vec<_> = RULES.iter().map(|info| info.name).collect();
+            let problem = format!("'{name}' is none of none, {}", known.join(", "));
+            return Err(Error::config("pretrain", problem));
+        }
+        let rule = rules::build(name, params)?;
+        let config: PretrainConfig = settings
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::config("settings", e.message().trim()))?;
+        config.check(layers)?;
+        let rule = RuleRecord { name: rule.name().into(), params: rule.params() };
+        Ok(Self::Hebbian { rule, config })
+    }
+
+    /// Its name in files: `none`, or the rule's.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::None => NONE,
+            Self::Hebbian { rule, .. } => &rule.name,
+        }
+    }
+
+    /// The rule whose forward pass the network has. Without pre-training that
+    /// is HPCA's: a plain projection and ReLU.
+    pub fn rule(&self) -> Result<Box<dyn Rule>> {
+        match self {
+            Self::None => rules::build("hpca", toml::Table::new()),
+            Self::Hebbian { rule, .. } => rules::build(&rule.name, rule.params.clone()),
+        }
+    }
+
+    /// Passes over the images; none without pre-training.
+    pub fn epochs(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Hebbian { config, .. } => config.epochs,
+        }
+    }
+
+    /// Whether it can be looked at after each epoch: all layers learn
+    /// together, for a fixed number of epochs.
+    pub fn has_epochs(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Hebbian { config, .. } => {
+                config.order == PretrainOrder::Together && config.tolerance == 0.0
+            }
+        }
+    }
+
+    /// The whitening that the published protocol gives it.
+    pub fn published_whitening(&self) -> Result<Whitening> {
+        let wants = *self != Self::None && self.rule()?.wants_whitening();
+        Ok(if wants { Whitening::Fh } else { Whitening::None })
+    }
+}

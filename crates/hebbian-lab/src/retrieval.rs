@@ -1,0 +1,180 @@
+//! Every test image against every training image, by the features of a
+//! cell's layer.
+
+use std::path::{Path, PathBuf};
+
+use hebbian::engine::Device;
+use hebbian::error::{Error, Result};
+use hebbian::network::Model;
+use hebbian::train::{self, for_each_features};
+use hebbian_data::{Dataset, Size};
+use hebbian_search::metrics::{EvaluateOptions, evaluate};
+use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item, Matrix, Vectors, search};
+use serde::{Deserialize, Serialize};
+
+use crate::counter;
+use crate::data::labels_in;
+use crate::spec::Retrieval;
+
+/// Queries shown: the first of so many classes.
+const SHOWN: usize = 8;
+/// Neighbours shown.
+const HITS: usize = 9;
+
+/// What ranking a cell's features gives.
+pub(crate) struct Ranked {
+    /// Precision, AP and mAP in every definition.
+    pub(crate) report: serde_json::Value,
+    /// Some queries with what was found for them.
+    pub(crate) strips: Vec<Strip>,
+}
+
+/// A query with its nearest images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Strip {
+    /// The test image asked with.
+    pub query: Picture,
+    /// The nearest training images, nearest first.
+    pub hits: Vec<Picture>,
+}
+
+/// An image as the network sees it, and what is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Pixels, `[height, width, 3]`, two hexadecimal digits each.
+    pub rgb: String,
+    /// Name of its class.
+    pub class: Option<String>,
+    /// Euclidean distance to the query.
+    pub distance: Option<f32>,
+}
+
+impl Picture {
+    fn of(data: &Dataset, row: usize, size: Size) -> Result<Self> {
+        let pixels = data.images().decode_at(row, size)?;
+        let rgb = pixels.iter().map(|byte| format!("{byte:02x}")).collect();
+        let class = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
+        Ok(Self { width: size.width, height: size.height, rgb, class, distance: None })
+    }
+
+    /// Its pixels; none where the text holds anything but digits.
+    pub fn pixels(&self) -> Option<Vec<u8>> {
+        let digits = self.rgb.as_bytes();
+        let pair = |pair: &[u8]| {
+            let text = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(text, 16).ok()
+        };
+        digits.chunks(2).map(pair).collect()
+    }
+}
+
+/// Where the strips of a cell are kept.
+pub fn strips_path(out: &Path, cell: &str) -> PathBuf {
+    out.join("cells").join(format!("{cell}.strips.json"))
+}
+
+/// Ranks `gallery` for every image of `queries`. Both sides' features go
+/// through files in `folder`, so that memory stays bounded.
+pub(crate) fn rank(
+    model: &Model,
+    (gallery, queries): (&Dataset, &Dataset),
+    asked: &Retrieval,
+    folder: &Path,
+    device: &Device,
+    observer: train::Observer<'_>,
+) -> Result<Ranked> {
+    let files = folder.join("gallery");
+    let (found, _) = features(model, gallery, ("indexing", &files), device, observer)?;
+    let files = folder.join("queries");
+    let (asking, rows) = features(model, queries, ("queries", &files), device, observer)?;
+    let classes = gallery.classes();
+    let known = found.items().iter().map(|item| {
+        let class = item.label.as_ref()?;
+        classes.iter().position(|c| c == class).and_then(|n| u32::try_from(n).ok())
+    });
+    let known: Vec<Option<u32>> = known.collect();
+    let truth = labels_in(queries, classes);
+    let of_rows: Vec<Option<u32>> = rows.iter().map(|&row| truth[row]).collect();
+    let options = EvaluateOptions {
+        ks: asked.ks.iter().copied().filter(|&k| k <= found.len()).collect(),
+        truncate: asked.truncate,
+        exclude_self: false,
+    };
+    let mut count = counter("ranking", observer);
+    let report =
+        evaluate(&found, &known, &asking, &of_rows, &options, &mut count).map_err(as_error)?;
+    let report = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
+    let strips = strips(model, (gallery, queries), (&found, &asking), &rows)?;
+    Ok(Ranked { report, strips })
+}
+
+fn as_error(error: hebbian_search::Error) -> Error {
+    Error::Data(error.to_string())
+}
+
+/// Streams the features of a set into a gallery; returns it and the rows of
+/// the images that could be read.
+fn features(
+    model: &Model,
+    data: &Dataset,
+    (name, folder): (&str, &Path),
+    device: &Device,
+    observer: train::Observer<'_>,
+) -> Result<(Gallery, Vec<usize>)> {
+    let depth = model.network.depth();
+    let dim = model.network.feature_len(depth);
+    let info = GalleryInfo::new(dim, model.fingerprint()?, "an experiment", model.layer());
+    if let Some(parent) = folder.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    let mut writer = GalleryWriter::create(folder, info, true).map_err(as_error)?;
+    let mut read = Vec::new();
+    for_each_features(model, depth, &data.images(), device, name, observer, |rows, f| {
+        let items = rows.iter().map(|&row| {
+            let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
+            Item { id: data.id(row), label, location: None }
+        });
+        let items: Vec<Item> = items.collect();
+        read.extend(rows);
+        writer.push(&items, &f).map_err(as_error)
+    })?;
+    Ok((writer.finish().map_err(as_error)?, read))
+}
+
+/// The first query of each of some classes, with its nearest.
+fn strips(
+    model: &Model,
+    (gallery, queries): (&Dataset, &Dataset),
+    (found, asking): (&Gallery, &Gallery),
+    rows: &[usize],
+) -> Result<Vec<Strip>> {
+    let first = |class: usize| {
+        rows.iter().position(|&row| queries.label(row).is_some_and(|l| l as usize == class))
+    };
+    let shown: Vec<usize> = (0..queries.classes().len()).filter_map(first).take(SHOWN).collect();
+    let mut vectors = Vec::new();
+    let mut buffer = Vec::new();
+    for &position in &shown {
+        asking.read(position, 1, &mut buffer).map_err(as_error)?;
+        vectors.extend_from_slice(&buffer);
+    }
+    let vectors = Matrix::new(asking.dim(), vectors).map_err(as_error)?;
+    let hits = search(found, &vectors, HITS).map_err(as_error)?;
+    let by_id: std::collections::HashMap<String, usize> =
+        (0..gallery.len()).map(|row| (gallery.id(row), row)).collect();
+    let size = model.preprocess.size;
+    let strip = |(&position, hits): (&usize, &Vec<hebbian_search::Hit>)| -> Result<Strip> {
+        let hits = hits.iter().filter_map(|hit| {
+            let row = *by_id.get(&found.items().get(hit.index)?.id)?;
+            let picture = Picture::of(gallery, row, size);
+            Some(picture.map(|p| Picture { distance: Some(hit.distance), ..p }))
+        });
+        let hits = hits.collect::<Result<_>>()?;
+        Ok(Strip { query: Picture::of(queries, rows[position], size)?, hits })
+    };
+    shown.iter().zip(&hits).map(strip).collect()
+}

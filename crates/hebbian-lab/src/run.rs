@@ -1,0 +1,290 @@
+//! The loop over cells: whatever is free is done, whatever another process is
+//! doing is left to it and waited for in the end.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use hebbian::engine::Device;
+use hebbian::error::{Error, Result};
+use hebbian::network::write_atomically;
+use hebbian::train;
+
+use crate::estimate::{Estimate, Rates};
+use crate::lock::Lock;
+use crate::plan::{Draws, Entry, Plan};
+use crate::results::{CellResult, Line};
+use crate::{Cell, Data, Experiment};
+
+pub use crate::plan::{Only, Options, Shard};
+
+/// How often it is looked whether another process is done.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What a run tells whoever watches it.
+pub enum Event<'a> {
+    /// A method's network is made ready, for all cells of a seed.
+    Stage {
+        /// The method.
+        method: &'a str,
+        /// The seed.
+        seed: u64,
+    },
+    /// A cell begins.
+    Cell {
+        /// The cell.
+        cell: &'a Cell<'a>,
+        /// Cells of this process done before.
+        done: usize,
+        /// Cells of this process in all.
+        of: usize,
+        /// Time of what is left, this cell included.
+        left: Estimate,
+    },
+    /// Part of either.
+    Training(train::Event<'a>),
+    /// A cell is done.
+    Found(&'a CellResult),
+    /// A cell can't be done; the others go on.
+    Failed {
+        /// The cell.
+        cell: &'a Cell<'a>,
+        /// Why.
+        problem: &'a str,
+    },
+    /// All that is left of this process's cells is being done by others.
+    Waiting {
+        /// So many.
+        cells: usize,
+    },
+}
+
+/// Receives the events of a run.
+pub type Observer<'a> = &'a mut dyn FnMut(Event<'_>);
+
+/// How a run ended.
+pub struct Outcome {
+    /// All results of the experiment so far.
+    pub lines: Vec<Line>,
+    /// Cells of this process's share.
+    pub cells: usize,
+    /// How many of them are done.
+    pub done: usize,
+    /// Cells that can't be done, and why.
+    pub failed: Vec<(String, String)>,
+}
+
+/// What is to be done, before it is done.
+pub struct Preview<'a> {
+    /// Cells of this process's share, and whether they are done.
+    pub cells: Vec<(Cell<'a>, bool)>,
+    /// Stages that these cells need.
+    pub stages: usize,
+    /// How many of those are there already.
+    pub stages_done: usize,
+    /// Time of what is left.
+    pub left: Estimate,
+}
+
+/// Says what [`run`] would do.
+///
+/// # Errors
+/// As [`run`], but for those of the work itself.
+pub fn preview<'a>(
+    experiment: &'a Experiment,
+    data: &Data,
+    out: &Path,
+    options: &Options,
+) -> Result<Preview<'a>> {
+    let draws = Draws::new(experiment, data)?;
+    let plan = Plan::new(experiment, data, &draws, options, out)?;
+    let mine = || plan.entries.iter().filter(|entry| entry.mine);
+    let mut needed: Vec<usize> = mine().map(|entry| entry.stage).collect();
+    needed.sort_unstable();
+    needed.dedup();
+    let mut stages_done = 0;
+    for &stage in &needed {
+        stages_done += usize::from(plan.stages[stage].result()?.is_some());
+    }
+    let left = left(experiment, data, &plan)?;
+    let of_grid = crate::grid(experiment).into_iter().zip(&plan.entries);
+    let cells = of_grid.filter(|(_, entry)| entry.mine);
+    let cells = cells.map(|(cell, entry)| (cell, entry.job.is_done())).collect();
+    Ok(Preview { cells, stages: needed.len(), stages_done, left })
+}
+
+/// Runs the cells of an experiment that are not done yet, into `out`.
+///
+/// A cell whose numbers diverge is reported and left; everything else that
+/// goes wrong ends the run.
+///
+/// # Errors
+/// Data that does not fit the experiment, reading and writing.
+pub fn run(
+    experiment: &Experiment,
+    data: &Data,
+    out: &Path,
+    device: &Device,
+    options: &Options,
+    observer: Observer<'_>,
+) -> Result<Outcome> {
+    let draws = Draws::new(experiment, data)?;
+    let plan = Plan::new(experiment, data, &draws, options, out)?;
+    fs_err::create_dir_all(out.join("cells"))?;
+    keep(experiment, out)?;
+    plan.collect(experiment, out)?;
+    let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();
+    let mut worker = Worker { experiment, data, out, device, plan: &plan, failed: HashMap::new() };
+    let (mut count, mut told) = (0, false);
+    loop {
+        let (mut busy, mut progress) = (0, false);
+        for entry in &mine {
+            if options.max_cells.is_some_and(|most| count >= most) {
+                busy = 0;
+                break;
+            }
+            if entry.job.is_done() || worker.failed.contains_key(entry.job.id()) {
+                continue;
+            }
+            match worker.attempt(entry, &mine, observer)? {
+                Attempt::Busy => busy += 1,
+                Attempt::NothingToDo => {}
+                Attempt::Ran => {
+                    (count, progress) = (count + 1, true);
+                }
+            }
+        }
+        if busy == 0 {
+            break;
+        }
+        if !progress {
+            if !std::mem::replace(&mut told, true) {
+                observer(Event::Waiting { cells: busy });
+            }
+            std::thread::sleep(PATIENCE);
+        }
+    }
+    let lines = plan.collect(experiment, out)?;
+    let done = mine.iter().filter(|entry| entry.job.is_done()).count();
+    let failed = mine.iter().filter_map(|entry| {
+        Some((entry.cell.to_string(), worker.failed.get(entry.job.id())?.clone()))
+    });
+    Ok(Outcome { lines, cells: mine.len(), done, failed: failed.collect() })
+}
+
+/// Keeps the experiment in its folder, with the networks it names.
+fn keep(experiment: &Experiment, out: &Path) -> Result<()> {
+    for method in &experiment.methods {
+        let Some(file) = &method.network_file else { continue };
+        let text = toml::to_string(&method.network).map_err(|e| Error::Data(e.to_string()))?;
+        write_atomically(&out.join(file), text.as_bytes())?;
+    }
+    write_atomically(&out.join(format!("{}.toml", experiment.name)), experiment.text.as_bytes())
+}
+
+/// Adds results to a file outside of `out`; of processes that share `out`, one
+/// at a time.
+///
+/// # Errors
+/// If the file can't be read or written, or holds a line that is none.
+pub fn save_results(out: &Path, path: &Path, lines: &[Line]) -> Result<()> {
+    let _lock = Lock::take(&out.join("locks"), "results")?;
+    crate::results::merge(path, lines.iter().cloned())
+}
+
+/// What came of trying a cell.
+enum Attempt {
+    /// Another process has it, or its stage.
+    Busy,
+    /// It was done, or can't be done.
+    NothingToDo,
+    /// It is done now.
+    Ran,
+}
+
+struct Worker<'a> {
+    experiment: &'a Experiment,
+    data: &'a Data,
+    out: &'a Path,
+    device: &'a Device,
+    plan: &'a Plan<'a>,
+    /// Stages and cells that can't be done, by name, and why.
+    failed: HashMap<String, String>,
+}
+
+impl Worker<'_> {
+    fn attempt(
+        &mut self,
+        entry: &Entry<'_>,
+        mine: &[&Entry<'_>],
+        observer: Observer<'_>,
+    ) -> Result<Attempt> {
+        let locks = self.out.join("locks");
+        let Some(_cell) = Lock::try_take(&locks, entry.job.id())? else {
+            return Ok(Attempt::Busy);
+        };
+        if entry.job.is_done() {
+            return Ok(Attempt::NothingToDo);
+        }
+        let stage = &self.plan.stages[entry.stage];
+        if stage.result()?.is_none() && !self.failed.contains_key(stage.id()) {
+            let Some(_stage) = Lock::try_take(&locks, stage.id())? else {
+                return Ok(Attempt::Busy);
+            };
+            if stage.result()?.is_none() {
+                let (method, seed) = (entry.cell.method.name.as_str(), entry.cell.seed);
+                observer(Event::Stage { method, seed });
+                let made = stage.make(self.device, &mut |event| observer(Event::Training(event)));
+                if let Err(error) = made {
+                    self.failed.insert(stage.id().to_owned(), diverged(error)?);
+                }
+            }
+        }
+        if let Some(problem) = self.failed.get(stage.id()).cloned() {
+            return Ok(self.give_up(entry, problem, observer));
+        }
+        let done = mine.iter().filter(|entry| entry.job.is_done()).count();
+        let left = left(self.experiment, self.data, self.plan)?;
+        observer(Event::Cell { cell: &entry.cell, done, of: mine.len(), left });
+        let training = &mut |event: train::Event<'_>| observer(Event::Training(event));
+        match entry.job.run(stage, self.device, training) {
+            Ok(result) => observer(Event::Found(&result)),
+            Err(error) => {
+                let problem = diverged(error)?;
+                return Ok(self.give_up(entry, problem, observer));
+            }
+        }
+        self.plan.collect(self.experiment, self.out)?;
+        Ok(Attempt::Ran)
+    }
+
+    fn give_up(&mut self, entry: &Entry<'_>, problem: String, observer: Observer<'_>) -> Attempt {
+        observer(Event::Failed { cell: &entry.cell, problem: &problem });
+        self.failed.insert(entry.job.id().to_owned(), problem);
+        Attempt::NothingToDo
+    }
+}
+
+/// The message of a training that diverged; any other error ends the run.
+fn diverged(error: Error) -> Result<String> {
+    match error {
+        Error::Diverged { .. } => Ok(error.to_string()),
+        error => Err(error),
+    }
+}
+
+/// Time of this process's cells that are not done, and of their stages.
+fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>) -> Result<Estimate> {
+    let rates = Rates::measured(experiment, &plan.lines()?);
+    let mut left = Estimate::default();
+    let mut stages: Vec<usize> = Vec::new();
+    for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
+        left += rates.cell(&entry.cell, entry.job.labels(), data.test.len());
+        let stage = &plan.stages[entry.stage];
+        if !stages.contains(&entry.stage) && stage.result()?.is_none() {
+            stages.push(entry.stage);
+            left += rates.stage(entry.cell.method, stage.images_len());
+        }
+    }
+    Ok(left)
+}

@@ -1,0 +1,151 @@
+//! What is wrong in a file is named with its line and field.
+
+use std::path::Path;
+
+use super::*;
+
+pub(crate) const EXAMPLE: &str = r#"name = "example"
+title = "An example"
+reference = "Somebody, Table 1"
+
+[data]
+name = "pictures"
+train = "train"
+test = "test.tar"
+
+[split]
+train = 80
+validation = 20
+seed = 200
+stratified = false
+
+[[method]]
+name = "none"
+pretrain = "none"
+
+[[method]]
+name = "HPCA"
+pretrain = "hpca"
+settings = { epochs = 3, lr = 1e-2 }
+
+[grid]
+layers = ["L1", "L2"]
+seeds = [7, 8, 9]
+regimes = [
+    { fraction = 0.1 },
+    { fraction = 1.0, seeds = 1 },
+]
+
+[finetune]
+epochs = 4
+
+[retrieval]
+layers = ["L2"]
+fractions = [0.1]
+ks = [1, 5]
+
+[convergence]
+fraction = 0.5
+
+[[paper]]
+method = "VAE"
+fraction = 0.1
+accuracy = { L1 = 33.54, L2 = 34.41 }
+"#;
+
+pub(crate) fn example() -> Experiment {
+    Experiment::parse(EXAMPLE, Path::new("a.toml")).unwrap()
+}
+
+#[test]
+fn a_file_says_what_it_says() {
+    let e = example();
+    assert_eq!((e.name.as_str(), e.title.as_str()), ("example", "An example"));
+    assert_eq!(e.regimes[1], Regime { fraction: 1.0, seeds: vec![7] });
+    assert_eq!(e.seeds(), [7, 8, 9]);
+    assert_eq!(e.methods[1].pretraining.epochs(), 3);
+    assert_eq!((e.finetune.epochs, e.finetune.batch), (4, 64));
+    assert_eq!(e.paper("VAE", 0.1, "L2"), Some(34.41));
+    assert_eq!(e.paper("VAE", 1.0, "L2"), None);
+    assert_eq!(e.convergence.as_ref().unwrap().layers, ["L1", "L2"]);
+    // One draw a repetition, unless it is fixed.
+    assert_eq!([7, 8].map(|seed| e.split.seed_of(seed)), [207, 208]);
+    let fixed = EXAMPLE.replace("seed = 200", "seed = 200\nredraw = false");
+    let fixed = Experiment::parse(&fixed, Path::new("a.toml")).unwrap();
+    assert_eq!([7, 8].map(|seed| fixed.split.seed_of(seed)), [200, 200]);
+}
+
+#[test]
+fn whitening_is_the_published_one_unless_said_otherwise() {
+    let wta = EXAMPLE.replace("pretrain = \"hpca\"", "pretrain = \"soft-wta\"");
+    let method =
+        |text: &str| Experiment::parse(text, Path::new("a.toml")).unwrap().methods[1].clone();
+    assert_eq!(method(&wta).whitening, hebbian_data::Whitening::Fh);
+    let plain = wta.replace("\"soft-wta\"", "\"soft-wta\"\nwhitening = \"none\"");
+    assert_eq!(method(&plain).whitening, hebbian_data::Whitening::None);
+}
+
+#[test]
+fn every_mistake_is_named_with_line_and_field() {
+    let cases: &[(&str, &str, usize, &[&str])] = &[
+        ("title =", "titel =", 2, &["titel"]),
+        ("name = \"example\"", "name = \"../x\"", 1, &["name", "../x"]),
+        ("train = 80", "train = true", 11, &["whole number of images"]),
+        ("validation = 20", "validatoin = 20", 12, &["validatoin"]),
+        ("pretrain = \"none\"", "pretrain = \"nothing\"", 18, &["nothing", "none", "soft-wta"]),
+        ("pretrain = \"none\"", "pretrain = \"none\"\nsettings = { epochs = 2 }", 19, &["epochs"]),
+        ("name = \"HPCA\"", "name = \"none\"", 21, &["method.name", "twice"]),
+        ("epochs = 3, lr", "epocs = 3, lr", 23, &["HPCA", "epocs"]),
+        ("epochs = 3", "epochs = 0", 23, &["HPCA", "pretrain.epochs", "0"]),
+        ("lr = 1e-2", "lr = [1e-2]", 23, &["pretrain.lr", "5 layers"]),
+        (
+            "pretrain = \"hpca\"",
+            "pretrain = \"hpca\"\nrule = { temperature = 1 }",
+            23,
+            &["temperature"],
+        ),
+        (
+            "pretrain = \"hpca\"",
+            "pretrain = \"hpca\"\nnetwork = \"no.toml\"",
+            23,
+            &["no.toml", "cifar-6"],
+        ),
+        ("[\"L1\", \"L2\"]", "[\"L1\",\n \"L6\"]", 27, &["grid.layers", "L6", "L1 to L5"]),
+        ("[\"L1\", \"L2\"]", "[\"L1\", \"L1\"]", 26, &["twice"]),
+        ("[\"L1\", \"L2\"]", "[]", 26, &["grid.layers", "empty"]),
+        ("[7, 8, 9]", "[7, 7]", 27, &["grid.seeds"]),
+        ("fraction = 0.1 },", "fraction = 0 },", 29, &["grid.regimes.fraction", "0"]),
+        ("fraction = 1.0,", "fraction = 0.1,", 30, &["twice"]),
+        ("seeds = 1", "seeds = 4", 30, &["grid.regimes.seeds", "4", "3"]),
+        ("epochs = 4", "epochs = 0", 33, &["finetune.epochs"]),
+        ("epochs = 4", "protocol = \"best\"", 34, &["best", "strict"]),
+        ("layers = [\"L2\"]", "layers = [\"L3\"]", 37, &["retrieval.layers", "L3"]),
+        ("fractions = [0.1]", "fractions = [0.2]", 38, &["retrieval.fractions", "0.2"]),
+        ("ks = [1, 5]", "ks = [0]", 39, &["retrieval.ks"]),
+        ("fraction = 0.5", "fraction = 1.5", 42, &["convergence.fraction"]),
+        ("accuracy = { L1", "accuracy = { L9", 47, &["paper.accuracy", "L9"]),
+        (
+            "method = \"VAE\"\nfraction = 0.1",
+            "method = \"VAE\"\nfraction = 0.3",
+            46,
+            &["paper.fraction"],
+        ),
+    ];
+    for (from, to, line, words) in cases {
+        assert_eq!(EXAMPLE.matches(from).count(), 1, "{from}");
+        let text = EXAMPLE.replace(from, to);
+        let error = Experiment::parse(&text, Path::new("a.toml")).unwrap_err().to_string();
+        for word in ["a.toml: ", &format!("line {line}: ")].iter().chain(words.iter()) {
+            assert!(error.contains(word), "{to}: no '{word}' in\n{error}");
+        }
+    }
+}
+
+#[test]
+fn the_published_protocol_needs_validation_images() {
+    let text = EXAMPLE.replace("epochs = 4", "protocol = \"published\"");
+    assert!(Experiment::parse(&text, Path::new("a.toml")).is_ok());
+    let text = text.replace("validation = 20", "");
+    let error = Experiment::parse(&text, Path::new("a.toml")).unwrap_err().to_string();
+    assert!(error.contains("split.validation"), "{error}");
+}

@@ -1,0 +1,309 @@
+//! Stages: what cells share, made once, named by everything that decides it.
+
+use std::path::{Path, PathBuf};
+
+use hebbian::engine::Device;
+use hebbian::error::{Error, Result};
+use hebbian::network::{Model, NetworkSpec, Tensors};
+use hebbian::train::{
+    self, Cursor, FinetuneConfig, PretrainConfig, RunFolder, Scores, accuracy, for_each_features,
+    pretrain, train_head,
+};
+use hebbian_data::{Preprocess, Size, Whitening};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::data::{Draw, Set, labels_in, select};
+use crate::key::Key;
+use crate::results::{Probe, StageResult, load, save};
+use crate::spec::Convergence;
+use crate::stopwatch::Stopwatch;
+use crate::{Data, Experiment, Method, Pretraining, counter, machine};
+
+/// Version of what a stage's name stands for; a change of the program that
+/// changes results beyond rounding raises it.
+const FORMAT_VERSION: u32 = 1;
+
+/// Weight decay of a classifier on frozen features, as published.
+const PROBE_DECAY: f64 = 5e-4;
+
+/// Everything that decides a stage.
+#[derive(Serialize)]
+struct Record<'a> {
+    format_version: u32,
+    /// The very images it learns from, in their order.
+    images: String,
+    seed: u64,
+    whitening: Whitening,
+    smoothing: f64,
+    pretraining: &'a Pretraining,
+    network: &'a NetworkSpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    convergence: Option<Look<'a>>,
+}
+
+/// What the probes of a stage are made with.
+#[derive(Serialize)]
+struct Look<'a> {
+    labelled: String,
+    test: String,
+    #[serde(flatten)]
+    asked: &'a Convergence,
+    finetune: FinetuneConfig,
+}
+
+/// A stage: a method's network with the seed of a repetition, before it sees
+/// a label.
+pub(crate) struct Stage<'a> {
+    experiment: &'a Experiment,
+    data: &'a Data,
+    method: &'a Method,
+    draw: &'a Draw,
+    seed: u64,
+    convergence: Option<&'a Convergence>,
+    key: Key,
+    folder: PathBuf,
+}
+
+impl<'a> Stage<'a> {
+    /// The stage of `method` in the repetition of seed `seed`, in `out`.
+    pub(crate) fn new(
+        experiment: &'a Experiment,
+        data: &'a Data,
+        method: &'a Method,
+        (draw, seed): (&'a Draw, u64),
+        out: &Path,
+    ) -> Result<Self> {
+        // The first repetition alone is looked at on its way.
+        let first = experiment.seeds().first() == Some(&seed);
+        let convergence = experiment.convergence.as_ref();
+        let convergence = convergence.filter(|_| first && method.pretraining.has_epochs());
+        let look = match convergence {
+            None => None,
+            Some(asked) => Some(Look {
+                labelled: data.labelled_digest(Set::Train, &data.labelled(draw, asked.fraction)?),
+                test: data.test_digest(),
+                asked,
+                finetune: probe_config(),
+            }),
+        };
+        let record = Record {
+            format_version: FORMAT_VERSION,
+            images: data.images_digest(Set::Train, &draw.split.train),
+            seed,
+            whitening: method.whitening,
+            smoothing: method.smoothing,
+            pretraining: &method.pretraining,
+            network: &method.network,
+            convergence: look,
+        };
+        let key = Key::of(&record)?;
+        let folder = out.join("stages").join(&key.id);
+        Ok(Self { experiment, data, method, draw, seed, convergence, key, folder })
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// Images it learns from.
+    pub(crate) fn images_len(&self) -> usize {
+        self.draw.split.train.len()
+    }
+
+    /// What it took, if it is finished.
+    pub(crate) fn result(&self) -> Result<Option<StageResult>> {
+        let path = self.folder.join("stage.json");
+        if path.is_file() { load(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Its model, once it is finished.
+    pub(crate) fn model(&self) -> Result<Model> {
+        Model::load(&self.folder.join("model"))
+    }
+
+    /// Makes it; goes on from where a killed process left it. The caller
+    /// holds its lock.
+    pub(crate) fn make(&self, device: &Device, observer: train::Observer<'_>) -> Result<()> {
+        let mut run = if self.folder.join("config.toml").is_file() {
+            RunFolder::resume(&self.folder, &self.key.text)?
+        } else {
+            if self.folder.exists() {
+                // Of a process that was killed before it wrote anything.
+                fs_err::remove_dir_all(&self.folder)?;
+            }
+            RunFolder::create(&self.folder, &self.key.text, false)?
+        };
+        let mut watch = Stopwatch::open(&self.folder);
+        let mut ticking = |event: train::Event<'_>| {
+            // A clock that can't be written down only forgets.
+            let _ = watch.tick();
+            observer(event);
+        };
+        let work = Work { run: &mut run, device, observer: &mut ticking };
+        let (model, convergence) = match (&self.method.pretraining, self.convergence) {
+            (Pretraining::None, _) => (self.random(work.observer)?, Vec::new()),
+            (Pretraining::Hebbian { config, .. }, None) => {
+                (self.hebbian(config, work)?, Vec::new())
+            }
+            (Pretraining::Hebbian { config, .. }, Some(asked)) => {
+                self.hebbian_by_epochs(config, asked, work)?
+            }
+        };
+        model.save(&run.model_path())?;
+        let result = StageResult {
+            experiment: self.experiment.name.clone(),
+            data: self.experiment.data.name.clone(),
+            method: self.method.name.clone(),
+            seed: self.seed,
+            id: self.key.id.clone(),
+            images: self.draw.split.train.len(),
+            epochs: model.provenance.pretrained_epochs,
+            seconds: watch.seconds(),
+            convergence,
+            config: self.config(),
+            code_version: env!("CARGO_PKG_VERSION").into(),
+            machine: machine::name(),
+            device: device.to_string(),
+            finished: machine::now(),
+        };
+        save(&self.folder.join("stage.json"), &result)?;
+        // The finished model is all that is needed from here on.
+        for leftover in ["checkpoints", "probes.json", "seconds"].map(|n| self.folder.join(n)) {
+            if leftover.is_dir() {
+                fs_err::remove_dir_all(leftover)?;
+            } else if leftover.exists() {
+                fs_err::remove_file(leftover)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its settings, for the records.
+    pub(crate) fn config(&self) -> serde_json::Value {
+        json!({
+            "network": self.method.network.name,
+            "input": self.method.network.input,
+            "whitening": self.method.whitening,
+            "smoothing": self.method.smoothing,
+            "pretraining": self.method.pretraining,
+            "split": {
+                "train": self.draw.split.train.len(),
+                "validation": self.draw.split.validation.len(),
+                "stratified": self.experiment.split.stratified,
+            },
+        })
+    }
+
+    fn images(&self) -> hebbian_data::Images {
+        self.data.train.images().subset(&self.draw.split.train)
+    }
+
+    /// The network with random weights.
+    fn random(&self, observer: train::Observer<'_>) -> Result<Model> {
+        let Method { network, whitening, smoothing, pretraining, .. } = self.method;
+        let size = Size { height: network.input[0], width: network.input[1] };
+        let mut count = counter("channel statistics", observer);
+        let preprocess = Preprocess::fit(&self.images(), size, *whitening, *smoothing, &mut count)?;
+        Model::new(network.clone(), pretraining.rule()?.as_ref(), preprocess, self.seed)
+    }
+
+    /// Pre-trained by a Hebbian rule, on images alone.
+    fn hebbian(&self, config: &PretrainConfig, work: Work<'_>) -> Result<Model> {
+        let Work { run, device, observer } = work;
+        let from = run.load()?;
+        let model = match &from {
+            Some(checkpoint) => checkpoint.model.clone(),
+            None => self.random(observer)?,
+        };
+        let rule = self.method.pretraining.rule()?;
+        let rule = rule.as_ref();
+        Ok(pretrain(model, rule, &self.images(), config, device, Some(run), from, observer)?.0)
+    }
+
+    /// The same, stopped after each epoch for a look. An epoch begins where
+    /// the one before it ended, so the model is the same in the end.
+    fn hebbian_by_epochs(
+        &self,
+        config: &PretrainConfig,
+        asked: &Convergence,
+        work: Work<'_>,
+    ) -> Result<(Model, Vec<Probe>)> {
+        let Work { run, device, observer } = work;
+        let path = self.folder.join("probes.json");
+        let mut probes: Vec<Probe> = if path.is_file() { load(&path)? } else { Vec::new() };
+        let done = |probes: &[Probe], epoch| probes.iter().any(|probe| probe.epoch == epoch);
+        if !done(&probes, 0) {
+            let model = self.random(observer)?;
+            self.probe(&model, 0, asked, device, observer, &mut probes)?;
+            run.save(&model, &Cursor::default(), &Tensors::default())?;
+            save(&path, &probes)?;
+        }
+        for epoch in 1..=config.epochs {
+            if done(&probes, epoch) && epoch < config.epochs {
+                continue;
+            }
+            let so_far = PretrainConfig { epochs: epoch, ..config.clone() };
+            let model = self.hebbian(&so_far, Work { run, device, observer })?;
+            if !done(&probes, epoch) {
+                self.probe(&model, epoch, asked, device, observer, &mut probes)?;
+                save(&path, &probes)?;
+            }
+            if epoch == config.epochs {
+                return Ok((model, probes));
+            }
+        }
+        Err(Error::config("pretrain.epochs", "is 0; it must be at least 1"))
+    }
+
+    /// A linear classifier on each layer's features as they are, trained with
+    /// a share of the labels, judged on the test images.
+    fn probe(
+        &self,
+        model: &Model,
+        epoch: usize,
+        asked: &Convergence,
+        device: &Device,
+        observer: train::Observer<'_>,
+        probes: &mut Vec<Probe>,
+    ) -> Result<()> {
+        let Data { train, test, .. } = self.data;
+        let few = select(train, &self.data.labelled(self.draw, asked.fraction)?);
+        let truth = labels_in(test, train.classes());
+        let (classes, config) = (train.classes().len(), probe_config());
+        for layer in &asked.layers {
+            let depth = model.network.depth_of(layer)?;
+            let (mut features, mut labels) = (Vec::new(), Vec::new());
+            let name = format!("probe of {layer}");
+            for_each_features(model, depth, &few.images, device, &name, observer, |rows, f| {
+                features.extend(f);
+                labels.extend(rows.iter().map(|&row| few.labels[row]));
+                Ok(())
+            })?;
+            let head = train_head(&features, &labels, classes, &config, self.seed, observer);
+            let mut scores = Scores { classes, ..Scores::default() };
+            for_each_features(model, depth, &test.images(), device, &name, observer, |rows, f| {
+                scores.rows.extend(rows);
+                scores.scores.extend(head.scores(&f));
+                Ok(())
+            })?;
+            let accuracy = accuracy(&scores, 1, |row| truth[row]);
+            probes.push(Probe { epoch, layer: layer.clone(), accuracy });
+        }
+        Ok(())
+    }
+}
+
+/// What a stage is made with.
+struct Work<'a> {
+    run: &'a mut RunFolder,
+    device: &'a Device,
+    observer: train::Observer<'a>,
+}
+
+/// Settings of the probes: as published, with the decay of a classifier on a
+/// frozen trunk. Not the experiment's, whose change would make the stage anew.
+fn probe_config() -> FinetuneConfig {
+    FinetuneConfig { weight_decay: PROBE_DECAY, ..FinetuneConfig::default() }
+}

@@ -1,0 +1,333 @@
+//! What the results of an experiment say together.
+
+use std::collections::BTreeMap;
+
+use crate::results::{CellResult, Line, Probe, StageResult};
+use crate::spec::same;
+use crate::statistics::Sample;
+use crate::{Experiment, grid};
+
+/// The results of an experiment, grouped.
+pub struct Summary<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Its methods, then those that only the paper has.
+    pub methods: Vec<String>,
+    /// Every place of the table.
+    pub places: Vec<Place>,
+    /// Rankings, by amount of labels, method, layer and rank.
+    pub rankings: Vec<Ranking>,
+    /// Finished stages.
+    pub stages: Vec<StageResult>,
+    /// Finished cells.
+    pub cells: Vec<CellResult>,
+    /// Lines that are of no cell of this file.
+    pub foreign: usize,
+}
+
+/// A place of the table: accuracies in per cent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// Amount of labels.
+    pub fraction: f64,
+    /// Method.
+    pub method: String,
+    /// Layer.
+    pub layer: String,
+    /// What was measured, if anything.
+    pub sample: Option<Sample>,
+    /// What the paper says, if anything.
+    pub paper: Option<f64>,
+    /// Whether its mean is the highest of its column; never where one method
+    /// alone was measured.
+    pub best: bool,
+}
+
+/// Mean quality of rankings over the repetitions, %.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// Amount of labels.
+    pub fraction: f64,
+    /// Method.
+    pub method: String,
+    /// Layer.
+    pub layer: String,
+    /// Rank; none for the rankings as long as they are.
+    pub k: Option<u64>,
+    /// Precision.
+    pub precision: Option<f64>,
+    /// mAP over the relevant images retrieved.
+    pub retrieved: f64,
+    /// mAP over the smaller of rank and relevant images.
+    pub truncated: f64,
+    /// mAP over the relevant images.
+    pub relevant: f64,
+    /// Repetitions.
+    pub n: usize,
+}
+
+impl<'a> Summary<'a> {
+    /// Groups lines of results; a cell measured twice counts once, the later
+    /// line.
+    pub fn new(experiment: &'a Experiment, lines: &[Line]) -> Self {
+        let mut methods: Vec<String> = experiment.methods.iter().map(|m| m.name.clone()).collect();
+        for value in &experiment.paper {
+            if !methods.contains(&value.method) {
+                methods.push(value.method.clone());
+            }
+        }
+        let lines = crate::results::sorted(lines.iter().cloned());
+        let (mut cells, mut stages, mut foreign) = (Vec::new(), Vec::new(), 0);
+        for line in lines {
+            match line {
+                Line::Cell(cell) if belongs(experiment, &cell) => cells.push(*cell),
+                Line::Stage(stage) if experiment.method(&stage.method).is_some() => {
+                    stages.push(*stage);
+                }
+                _ => foreign += 1,
+            }
+        }
+        let mut places = Vec::new();
+        for regime in &experiment.regimes {
+            for layer in &experiment.layers {
+                let column = methods
+                    .iter()
+                    .map(|method| place(experiment, &cells, regime.fraction, method, layer));
+                places.extend(marked(column.collect()));
+            }
+        }
+        let rankings = rankings(&cells);
+        Self { experiment, methods, places, rankings, stages, cells, foreign }
+    }
+
+    /// A place of the table.
+    pub fn place(&self, fraction: f64, method: &str, layer: &str) -> Option<&Place> {
+        self.places.iter().find(|place| {
+            place.method == method && place.layer == layer && same(place.fraction, fraction)
+        })
+    }
+
+    /// Places of a row, in the order of the layers.
+    pub fn row(&self, fraction: f64, method: &str) -> Vec<&Place> {
+        let layers = self.experiment.layers.iter();
+        layers.filter_map(|layer| self.place(fraction, method, layer)).collect()
+    }
+
+    /// Cells of the file.
+    pub fn planned(&self) -> usize {
+        grid(self.experiment).len()
+    }
+
+    /// Probes of a method after each epoch, of the first repetition.
+    pub fn convergence(&self, method: &str) -> &[Probe] {
+        let probed = self.stages.iter().find(|s| s.method == method && !s.convergence.is_empty());
+        probed.map_or(&[], |stage| &stage.convergence)
+    }
+
+    /// What a reader has to know of the table, one sentence or two each.
+    pub fn notes(&self) -> Vec<String> {
+        let e = self.experiment;
+        let mut notes = Vec::new();
+        let most = self.places.iter().filter_map(|p| p.sample.as_ref()).map(Sample::n).max();
+        let draws =
+            if e.split.redraw { "split, labels and weights" } else { "weights and shuffles" };
+        notes.push(match most {
+            None => "Nothing was measured yet.".to_owned(),
+            Some(1) => "n = 1: there is no interval, and with few labels differences of a point \
+                        or two are chance."
+                .to_owned(),
+            Some(_) => format!(
+                "Mean ± half-width of the 95% confidence interval (Student's t) over n runs that \
+                 differ in {draws}; without ± where n = 1."
+            ),
+        });
+        if self.places.iter().any(|place| place.best) {
+            notes.push("Bold: the highest mean among ours in its column.".to_owned());
+        }
+        let protocols: Vec<&str> = distinct(self.cells.iter().map(|cell| cell.protocol.as_str()));
+        let says = |protocol: &&str| match *protocol {
+            "strict" => "Protocol strict: no label but those trained on is looked at, the last \
+                         epoch is kept."
+                .to_owned(),
+            "published" => "Protocol published: validation labels choose the epoch.".to_owned(),
+            other => format!("Protocol {other}."),
+        };
+        notes.extend(protocols.iter().map(says));
+        if e.paper.iter().any(|value| value.accuracy > 0.0) {
+            notes.push(format!("The paper's values: {}", e.reference.trim()));
+        }
+        let (done, planned) = (self.cells.len(), self.planned());
+        if done < planned {
+            notes.push(format!("{done} of {planned} cells are done."));
+        }
+        notes
+    }
+
+    /// Versions, machines and devices that the results come from.
+    pub fn origins(&self) -> Vec<String> {
+        let of = self.cells.iter().map(|cell| {
+            format!("hebb {} on {} ({})", cell.code_version, cell.machine, cell.device)
+        });
+        let mut origins: Vec<String> = of.collect();
+        origins.sort();
+        origins.dedup();
+        origins
+    }
+}
+
+fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = of.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether a result is of a cell of this file.
+fn belongs(experiment: &Experiment, cell: &CellResult) -> bool {
+    experiment.method(&cell.method).is_some()
+        && experiment.layers.contains(&cell.layer)
+        && experiment
+            .regimes
+            .iter()
+            .any(|regime| same(regime.fraction, cell.fraction) && regime.seeds.contains(&cell.seed))
+}
+
+fn place(
+    experiment: &Experiment,
+    cells: &[CellResult],
+    fraction: f64,
+    method: &str,
+    layer: &str,
+) -> Place {
+    let of = cells.iter().filter(|cell| {
+        cell.method == method && cell.layer == layer && same(cell.fraction, fraction)
+    });
+    let sample = Sample::new(of.map(|cell| 100.0 * cell.accuracy).collect());
+    let paper = experiment.paper(method, fraction, layer);
+    let (method, layer) = (method.to_owned(), layer.to_owned());
+    Place { fraction, method, layer, sample, paper, best: false }
+}
+
+/// A column with its highest mean marked.
+fn marked(mut column: Vec<Place>) -> Vec<Place> {
+    // As they are printed: what reads the same is the same.
+    let shown = |place: &Place| place.sample.as_ref().map(|s| (100.0 * s.mean).round());
+    let means: Vec<f64> = column.iter().filter_map(shown).collect();
+    if means.len() > 1 {
+        let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        for place in &mut column {
+            place.best = shown(place) == Some(highest);
+        }
+    }
+    column
+}
+
+/// Means over the repetitions of what each cell's rankings gave.
+fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
+    type Place = (u64, String, String, Option<u64>);
+    let mut groups: BTreeMap<Place, (f64, Vec<[Option<f64>; 4]>)> = BTreeMap::new();
+    for cell in cells {
+        let Some(report) = &cell.retrieval else { continue };
+        let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
+        for map in maps {
+            let precisions = report["precision"].as_array().map_or(&[][..], Vec::as_slice);
+            let whole = map["whole_gallery"].as_bool() == Some(true);
+            let precision = precisions.iter().find(|p| p["k"] == map["k"]);
+            let precision = precision.and_then(|p| p["precision"].as_f64());
+            let of = |name: &str| map[name].as_f64();
+            let values = [precision, of("retrieved"), of("truncated"), of("relevant")];
+            let share = (cell.fraction * 1e9).round() as u64;
+            let k = map["k"].as_u64().filter(|_| !whole);
+            let place = (share, cell.method.clone(), cell.layer.clone(), k);
+            groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);
+        }
+    }
+    let mean = |values: &[[Option<f64>; 4]], i: usize| {
+        let known: Vec<f64> = values.iter().filter_map(|v| v[i]).collect();
+        Sample::new(known).map(|sample| 100.0 * sample.mean)
+    };
+    let ranking = |((_, method, layer, k), (fraction, values)): (Place, (f64, Vec<_>))| Ranking {
+        fraction,
+        method,
+        layer,
+        k,
+        precision: mean(&values, 0),
+        retrieved: mean(&values, 1).unwrap_or(f64::NAN),
+        truncated: mean(&values, 2).unwrap_or(f64::NAN),
+        relevant: mean(&values, 3).unwrap_or(f64::NAN),
+        n: values.len(),
+    };
+    let mut found: Vec<Ranking> = groups.into_iter().map(ranking).collect();
+    // The whole gallery comes last of its group.
+    let last = |r: &Ranking| r.k.unwrap_or(u64::MAX);
+    found.sort_by(|a, b| {
+        let by = |r: &Ranking| (r.fraction, r.method.clone(), r.layer.clone());
+        by(a).partial_cmp(&by(b)).unwrap_or(std::cmp::Ordering::Equal).then(last(a).cmp(&last(b)))
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::cell;
+    use crate::spec::tests::example;
+
+    #[test]
+    fn runs_are_grouped_and_the_highest_mean_is_marked() {
+        let experiment = example();
+        let lines = [
+            cell("HPCA", "L1", 0.1, 7, 0.40),
+            cell("HPCA", "L1", 0.1, 8, 0.44),
+            cell("none", "L1", 0.1, 7, 0.41),
+            cell("none", "L2", 0.1, 7, 0.30),
+            // Of no cell: another layer, another seed.
+            cell("none", "L3", 0.1, 7, 0.99),
+            cell("none", "L1", 0.1, 99, 0.99),
+        ];
+        let summary = Summary::new(&experiment, &lines);
+        assert_eq!(summary.methods, ["none", "HPCA", "VAE"]);
+        assert_eq!((summary.cells.len(), summary.foreign, summary.planned()), (4, 2, 16));
+        let hpca = summary.place(0.1, "HPCA", "L1").unwrap();
+        let sample = hpca.sample.as_ref().unwrap();
+        assert!((sample.mean - 42.0).abs() < 1e-9 && sample.n() == 2 && hpca.best);
+        // 12.706 * 2.828 / sqrt 2.
+        assert!((sample.half_width.unwrap() - 25.41).abs() < 0.01);
+        assert!(!summary.place(0.1, "none", "L1").unwrap().best);
+        let alone = summary.place(0.1, "none", "L2").unwrap();
+        assert!(!alone.best && alone.sample.as_ref().unwrap().half_width.is_none());
+        let vae = summary.place(0.1, "VAE", "L2").unwrap();
+        assert!(vae.sample.is_none() && vae.paper == Some(34.41));
+        assert!(summary.notes().iter().any(|note| note == "4 of 16 cells are done."));
+    }
+
+    #[test]
+    fn the_later_line_of_a_cell_counts() {
+        let experiment = example();
+        let lines = [cell("none", "L1", 0.1, 7, 0.1), cell("none", "L1", 0.1, 7, 0.2)];
+        let summary = Summary::new(&experiment, &lines);
+        let sample = summary.place(0.1, "none", "L1").unwrap().sample.clone().unwrap();
+        assert_eq!(sample.values, [20.0]);
+    }
+
+    #[test]
+    fn rankings_are_means_over_the_repetitions() {
+        let experiment = example();
+        let ranked = |seed, retrieved: f64| {
+            let Line::Cell(mut c) = cell("HPCA", "L2", 0.1, seed, 0.5) else { unreachable!() };
+            c.retrieval = Some(serde_json::json!({
+                "mean_average_precision": [
+                    { "k": 5, "whole_gallery": false, "retrieved": retrieved, "truncated": 0.2, "relevant": 0.1 },
+                    { "k": 80, "whole_gallery": true, "retrieved": 0.3, "truncated": 0.3, "relevant": 0.3 },
+                ],
+                "precision": [{ "k": 5, "precision": 0.25 }],
+            }));
+            Line::Cell(c)
+        };
+        let summary = Summary::new(&experiment, &[ranked(7, 0.4), ranked(8, 0.6)]);
+        let [five, whole] = &summary.rankings[..] else { panic!("{:?}", summary.rankings) };
+        assert_eq!((five.k, five.n, whole.k), (Some(5), 2, None));
+        assert!((five.retrieved - 50.0).abs() < 1e-9 && five.precision == Some(25.0));
+        assert!(whole.precision.is_none() && (whole.relevant - 30.0).abs() < 1e-9);
+    }
+}
