@@ -148,6 +148,7 @@ fn every_rule_pretrains_and_a_tanh_model_is_tuned() {
     }
 }
 
+#[test]
 fn codes_of_a_hidden_layer_are_searched_and_measured() {
     let dir = scratch(20);
     let (photos, run, tuned) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "tuned"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
-use hebbian::network::Model;
+use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::{self, for_each_features};
 use hebbian_data::{Dataset, Size};
 use hebbian_search::metrics::{EvaluateOptions, evaluate};
@@ -125,15 +125,15 @@ fn features(
     device: &Device,
     observer: train::Observer<'_>,
 ) -> Result<(Gallery, Vec<usize>)> {
-    let depth = model.network.depth();
-    let dim = model.network.feature_len(depth);
+    let layer = FeatureLayer::Layer(model.network.depth());
+    let dim = layer.len(model);
     let info = GalleryInfo::new(dim, model.fingerprint()?, "an experiment", model.layer());
     if let Some(parent) = folder.parent() {
         fs_err::create_dir_all(parent)?;
     }
     let mut writer = GalleryWriter::create(folder, info, true).map_err(as_error)?;
     let mut read = Vec::new();
-    for_each_features(model, depth, &data.images(), device, name, observer, |rows, f| {
+    for_each_features(model, layer, &data.images(), device, name, observer, |rows, f| {
         let items = rows.iter().map(|&row| {
             let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
             Item { id: data.id(row), label, location: None }

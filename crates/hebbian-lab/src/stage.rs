@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
-use hebbian::network::{Model, NetworkSpec, Tensors};
+use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec, Tensors};
 use hebbian::train::{
-    self, Cursor, FinetuneConfig, PretrainConfig, RunFolder, Scores, accuracy, for_each_features,
-    pretrain, train_head,
+    self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, accuracy,
+    for_each_features, pretrain, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -273,17 +273,24 @@ impl<'a> Stage<'a> {
         let truth = labels_in(test, train.classes());
         let (classes, config) = (train.classes().len(), probe_config());
         for layer in &asked.layers {
-            let depth = model.network.depth_of(layer)?;
+            let of = FeatureLayer::of(model, Some(layer))?;
             let (mut features, mut labels) = (Vec::new(), Vec::new());
             let name = format!("probe of {layer}");
-            for_each_features(model, depth, &few.images, device, &name, observer, |rows, f| {
+            for_each_features(model, of, &few.images, device, &name, observer, |rows, f| {
                 features.extend(f);
                 labels.extend(rows.iter().map(|&row| few.labels[row]));
                 Ok(())
             })?;
-            let head = train_head(&features, &labels, classes, &config, self.seed, observer);
+            let dim = of.len(model);
+            let read = |rows: &[usize], out: &mut Vec<f32>| {
+                out.clear();
+                rows.iter().for_each(|row| out.extend(&features[row * dim..][..dim]));
+                Ok(())
+            };
+            let given = LabelledFeatures { dim, labels: &labels, classes, read: &read };
+            let head = train_head(&given, HeadKind::Linear, &config, self.seed, observer)?;
             let mut scores = Scores { classes, ..Scores::default() };
-            for_each_features(model, depth, &test.images(), device, &name, observer, |rows, f| {
+            for_each_features(model, of, &test.images(), device, &name, observer, |rows, f| {
                 scores.rows.extend(rows);
                 scores.scores.extend(head.scores(&f));
                 Ok(())

@@ -516,7 +516,7 @@ fn a_classifier_with_a_hidden_layer_is_refused_by_the_card() {
         sgd: FinetuneConfig::default().sgd(0.01),
     };
     for device in devices() {
-        let mut network = small(Projection::Plain);
+        let mut network = small(Projection::Plain, Activation::Relu, false);
         let mut head = HeadKind::Hidden(12).init(70, 5, 3).unwrap();
         let found = device.engine().supervised_step(&mut network, &mut head, &step);
         match device {
