@@ -55,8 +55,11 @@ pub fn update_in_order(
     denominators: Vec<f32>,
 ) -> UpdateSums {
     let mut buffer = Vec::new();
-    let projections: &[f32] =
-        if order.0.unmixes() { project_batch(patches, weights, &mut [], d, &mut buffer) } else { &[] };
+    let projections: &[f32] = if order.0.unmixes() {
+        project_batch(patches, weights, &mut [], d, &mut buffer)
+    } else {
+        &[]
+    };
     in_order(order, d, &Given { patches, gates, projections }, weights, denominators)
 }
 
