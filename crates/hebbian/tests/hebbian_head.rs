@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use hebbian::engine::Device;
-use hebbian::network::{Model, NetworkSpec};
+use hebbian::network::{FeatureLayer, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian::train::{
     HebbianHead, HebbianHeadConfig, LabelledImages, for_each_features, train_hebbian_head,
@@ -20,6 +20,8 @@ block = [
     { filters = 9, kernel = 3, norm = "batch" },
 ]
 "#;
+
+const LAYER: FeatureLayer = FeatureLayer::Layer(2);
 
 #[test]
 fn streamed_steps_are_those_of_a_shuffled_set() {
@@ -41,14 +43,14 @@ fn streamed_steps_are_those_of_a_shuffled_set() {
     let (classes, device) = (data.classes(), Device::Cpu);
     let train_head = |config: &HebbianHeadConfig| {
         let silent = &mut |_: hebbian::train::Event<'_>| {};
-        train_hebbian_head(&model, 2, &train, classes, config, 7, &device, silent)
+        train_hebbian_head(&model, LAYER, &train, classes, config, 7, &device, silent)
     };
     let (head, skipped) = train_head(&config).unwrap();
     assert!(skipped.is_empty());
 
     let f = model.network.feature_len(2);
     let mut features = Vec::new();
-    for_each_features(&model, 2, &train.images, &device, "all", &mut |_| {}, |_, x| {
+    for_each_features(&model, LAYER, &train.images, &device, "all", &mut |_| {}, |_, x| {
         features.extend(x);
         Ok(())
     })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LabelledImages, Observer, check_labels, for_each_features};
 use crate::engine::Device;
 use crate::linalg::add_assign;
-use crate::network::{Head, Model};
+use crate::network::{FeatureLayer, Head, Linear, Model};
 use crate::update::{UpdateSums, reciprocals, row_norms};
 use crate::{Error, Result};
 
@@ -110,14 +110,14 @@ impl HebbianHead {
         let scale = reciprocals(&row_norms(&self.weights, f));
         let rows = self.weights.chunks_exact(f).zip(scale);
         let weights = rows.flat_map(|(w, scale)| w.iter().map(move |w| w * scale)).collect();
-        Head { weights, bias: vec![0.0; self.classes] }
+        Linear { weights, bias: vec![0.0; self.classes] }.into()
     }
 }
 
-/// Trains class vectors on the features of layer `depth` of a model that stays
-/// as it is. Features stream by; memory is bounded by the batch. Images come
-/// in an order drawn anew each epoch. Returns the class vectors and the images
-/// that could not be read.
+/// Trains class vectors on the features of a model that stays as it is.
+/// Features stream by; memory is bounded by the batch. Images come in an order
+/// drawn anew each epoch. Returns the class vectors and the images that could
+/// not be read.
 ///
 /// # Errors
 /// Bad settings, labels that do not fit the images or the classes, weights
@@ -125,7 +125,7 @@ impl HebbianHead {
 #[allow(clippy::too_many_arguments)]
 pub fn train_hebbian_head(
     model: &Model,
-    depth: usize,
+    layer: FeatureLayer,
     train: &LabelledImages,
     classes: &[String],
     config: &HebbianHeadConfig,
@@ -135,7 +135,7 @@ pub fn train_hebbian_head(
 ) -> Result<(HebbianHead, Vec<Skipped>)> {
     config.check()?;
     check_labels(train, classes)?;
-    let f = model.network.feature_len(depth);
+    let f = layer.len(model);
     let mut head = HebbianHead::new(f, classes.len(), seed);
     let (mut skipped, mut steps) = (Vec::new(), 0);
     for epoch in 0..config.epochs {
@@ -152,7 +152,7 @@ pub fn train_hebbian_head(
             Err(Error::Diverged { stage, layer, step: steps })
         };
         let name = "class vectors";
-        skipped = for_each_features(model, depth, &images, device, name, observer, |rows, x| {
+        skipped = for_each_features(model, layer, &images, device, name, observer, |rows, x| {
             waiting.extend(x);
             labels.extend(rows.iter().map(|&row| train.labels[order[row]]));
             while labels.len() >= config.batch {
