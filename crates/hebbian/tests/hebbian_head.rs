@@ -21,6 +21,8 @@ block = [
 ]
 "#;
 
+const LAYER: FeatureLayer = FeatureLayer::Layer(2);
+
 #[test]
 fn streamed_steps_are_those_of_a_shuffled_set() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
@@ -41,34 +43,17 @@ fn streamed_steps_are_those_of_a_shuffled_set() {
     let (classes, device) = (data.classes(), Device::Cpu);
     let train_head = |config: &HebbianHeadConfig| {
         let silent = &mut |_: hebbian::train::Event<'_>| {};
-        train_hebbian_head(
-            &model,
-            FeatureLayer::Layer(2),
-            &train,
-            classes,
-            config,
-            7,
-            &device,
-            silent,
-        )
+        train_hebbian_head(&model, LAYER, &train, classes, config, 7, &device, silent)
     };
     let (head, skipped) = train_head(&config).unwrap();
     assert!(skipped.is_empty());
 
     let f = model.network.feature_len(2);
     let mut features = Vec::new();
-    for_each_features(
-        &model,
-        FeatureLayer::Layer(2),
-        &train.images,
-        &device,
-        "all",
-        &mut |_| {},
-        |_, x| {
-            features.extend(x);
-            Ok(())
-        },
-    )
+    for_each_features(&model, LAYER, &train.images, &device, "all", &mut |_| {}, |_, x| {
+        features.extend(x);
+        Ok(())
+    })
     .unwrap();
     let mut want = HebbianHead::new(f, classes.len(), 7);
     for epoch in 0..2 {

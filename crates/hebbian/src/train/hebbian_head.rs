@@ -110,13 +110,14 @@ impl HebbianHead {
         let scale = reciprocals(&row_norms(&self.weights, f));
         let rows = self.weights.chunks_exact(f).zip(scale);
         let weights = rows.flat_map(|(w, scale)| w.iter().map(move |w| w * scale)).collect();
-        Head { hidden: None, out: Linear { weights, bias: vec![0.0; self.classes] } }
+        Linear { weights, bias: vec![0.0; self.classes] }.into()
     }
 }
 
-/// Trains class vectors on the features of a model that stays as it is. Features stream by; memory is bounded by the batch. Images come
-/// in an order drawn anew each epoch. Returns the class vectors and the images
-/// that could not be read.
+/// Trains class vectors on the features of a model that stays as it is.
+/// Features stream by; memory is bounded by the batch. Images come in an order
+/// drawn anew each epoch. Returns the class vectors and the images that could
+/// not be read.
 ///
 /// # Errors
 /// Bad settings, labels that do not fit the images or the classes, weights

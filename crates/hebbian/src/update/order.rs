@@ -66,7 +66,7 @@ mod tests {
             for mixing in [plain, Reconstruction::Unmixing(reach)] {
                 let order = choose_order(mixing, 64, 4096, 2304);
                 assert!(matches!(order, Order::Deflation { .. }), "{mixing:?}: {order:?}");
-                assert_eq!(choose_order(mixing, 64 * 784, 96, 75), Order::Gram, "{mixing:?}");
+                assert_eq!(choose_order(mixing, 64 * 144, 128, 864), Order::Gram, "{mixing:?}");
             }
         }
         for own in [Reconstruction::Own, Reconstruction::Decay(0.5)] {
