@@ -149,7 +149,7 @@ impl<'a> Job<'a> {
         let few = select(train, &self.labelled);
         check_labels(&few, classes)?;
         let model = match self.experiment.classifier {
-            Classifier::Linear => self.finetuned(stage, &few, &work, device, &mut ticking)?,
+            Classifier::FineTuned => self.finetuned(stage, &few, &work, device, &mut ticking)?,
         };
         let truth = labels_in(test, classes);
         let scores = score(&model, &test.images(), device, "testing", &mut ticking)?;

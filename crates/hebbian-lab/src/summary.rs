@@ -225,7 +225,8 @@ fn marked(mut column: Vec<Place>) -> Vec<Place> {
 /// Means over the repetitions of what each cell's rankings gave.
 fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
     type Place = (u64, String, String, Option<u64>);
-    let mut groups: BTreeMap<Place, (f64, Vec<[Option<f64>; 4]>)> = BTreeMap::new();
+    type Group = (f64, Vec<[Option<f64>; 4]>);
+    let mut groups: BTreeMap<Place, Group> = BTreeMap::new();
     for cell in cells {
         let Some(report) = &cell.retrieval else { continue };
         let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
@@ -246,7 +247,7 @@ fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
         let known: Vec<f64> = values.iter().filter_map(|v| v[i]).collect();
         Sample::new(known).map(|sample| 100.0 * sample.mean)
     };
-    let ranking = |((_, method, layer, k), (fraction, values)): (Place, (f64, Vec<_>))| Ranking {
+    let ranking = |((_, method, layer, k), (fraction, values)): (Place, Group)| Ranking {
         fraction,
         method,
         layer,

@@ -51,7 +51,7 @@ fn measured(cell: &Measured) -> Markup {
         @match &cell.value {
             Some(value) if cell.best => { strong { (value) } }
             Some(value) => { (value) }
-            None => { @if cell.paper.is_some() { span.unit { "–" } } }
+            None => {}
         }
         @if let Some(margin) = &cell.margin { span.margin { " ± " (margin) } }
         @if let Some(paper) = &cell.paper { span.paper { "paper " (paper) } }

@@ -110,9 +110,9 @@ pub struct Regime {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Classifier {
-    /// A linear classifier, tuned end to end with the layers below it.
+    /// That of `finetune.classifier`, tuned end to end with the layers below it.
     #[default]
-    Linear,
+    FineTuned,
 }
 
 /// Which cells' features are ranked, and how the rankings are judged.
