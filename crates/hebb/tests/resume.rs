@@ -73,6 +73,14 @@ fn pretraining_and_fine_tuning_survive_kills() {
         kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
         same_end(&unbroken, &killed);
     }
+    let vae = ["pretrain", &photos, "--method", "vae", "--network", &network, "--epochs", "3"];
+    let more = ["--set", "vae.batch=64", "--set", "vae.latent=8", "--validation", &photos];
+    let base = [&vae[..], &more].concat();
+    let (unbroken, killed) = (at(&dir, "a-vae"), at(&dir, "b-vae"));
+    ok(&[&base[..], &["--out", &unbroken]].concat());
+    let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+    kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
+    same_end(&unbroken, &killed);
     let model = at(&dir, "a-together");
     for (name, more) in [("linear", &[][..]), ("hidden", &["--hidden", "40"])] {
         let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];
