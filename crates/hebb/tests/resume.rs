@@ -113,3 +113,14 @@ fn a_used_folder_and_other_settings_are_refused() {
         &["no run folder"],
     );
 }
+
+#[test]
+fn a_run_killed_before_it_began_is_begun() {
+    let dir = scratch(2);
+    let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "run"));
+    std::fs::create_dir_all(format!("{run}/checkpoints")).unwrap();
+    std::fs::write(format!("{run}/config.toml.17.tmp"), "see").unwrap();
+    let base = ["pretrain", &photos, "--network", &network, "--epochs", "1", "--out", &run];
+    ok(&[&base[..], &["--resume"]].concat());
+    assert!(std::fs::exists(format!("{run}/model/model.toml")).unwrap());
+}
