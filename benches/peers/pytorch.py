@@ -10,6 +10,7 @@ JSON object on standard output: versions, seconds of each run, memory in MiB.
 Rows and forms:
   forward          contiguous, channels-last, compiled (running statistics, inference mode)
   supervised step  contiguous, channels-last, compiled (forward, backward, SGD)
+  VAE step         contiguous, channels-last, compiled (forward, backward, SGD)
   RULE step        naive: the rule as first published, a tensor of N x group x D
                    published: FastHebb, patches unfolded, products in the published order
                    convolution: the same update as PyTorch computes it fastest, by the
@@ -27,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from hebbian_step import hebbian_step
 from network import Layer, Supervised, forward
+from vae import Vae
 
 
 def status_mib(field):
@@ -89,7 +91,7 @@ def main():
         memory_format = torch.channels_last
     x = tensors["x"][: given.images].permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=memory_format)
-    labels = tensors["labels"][: given.images].long()
+    labels = tensors["labels"][: given.images].long() if "labels" in tensors else None
 
     def compiled(function):
         if given.form != "compiled":
@@ -98,6 +100,10 @@ def main():
 
     def body(found=None):
         """A network of its own, and what a run does with a batch of it."""
+        if given.row == "VAE step":
+            model = Vae(settings["vae"], tensors, memory_format)
+            losses_of = compiled(model.losses)
+            return lambda x, labels: model.step(x, losses_of, found)
         layers = [
             Layer(block, tensors, f"L{index + 1}", memory_format)
             for index, block in enumerate(settings["network"]["block"])
@@ -135,6 +141,8 @@ def main():
 
         return run
 
+    # Two images are enough, but the noise of a VAE is for all.
+    warm_up = (x, labels) if labels is None else (x[:2], labels[:2])
     if given.form == "compiled":
         # The run whose outputs are compared is the one that compiles; memory
         # would be the compiler's.
@@ -145,8 +153,8 @@ def main():
         timing = measure(lambda: run(x, labels), given.runs)
         timing |= {"peak_mib": None, "before_mib": None}
     else:
-        # Two images, so that the libraries' own code is in memory beforehand.
-        body()(x[:2], labels[:2])
+        # So that the libraries' own code is in memory beforehand.
+        body()(*warm_up)
         run = body()
         timing = measure(lambda: run(x, labels), given.runs)
         found = {}

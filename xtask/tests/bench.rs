@@ -30,6 +30,11 @@ fn floors_of_cifar_6_are_the_sums_of_its_products() {
     assert!((9_000_000_000..10_500_000_000).contains(&prefix), "{prefix}");
     let supervised = 3 * 64 * image - 64 * 28 * 28 * 96 * 75 + 3 * 64 * 4096 * 10;
     assert_eq!(floor::supervised(&layers, 64, 10), supervised);
+    // Both ways through all layers but the input's gradient; 4096 features to
+    // 256 means and as many log-variances, and back from 256.
+    let latent = 64 * 4096 * (512 + 256);
+    let vae = 3 * (2 * 64 * image + latent) - 64 * 28 * 28 * 96 * 75;
+    assert_eq!(floor::vae(&layers, 64, 256), vae);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
 use hebbian_lab::{Only, Shard};
 
+use crate::settings::Method;
+
 /// Learn from a pile of images, nearly all without labels: features, a
 /// classifier, an image search.
 #[derive(Parser)]
@@ -36,14 +38,20 @@ pub enum Command {
     /// Describe a data set, or fetch an official one.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Train a network on images without labels, by a Hebbian rule.
+    /// Train a network on images without labels, by a Hebbian rule or as a VAE.
     #[command(after_help = "\
 Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
   hebb pretrain photos/ --out runs/photos --resume
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
-  hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'")]
+  hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'
+  hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
+
+The VAE is the papers' baseline: the network is the encoder of a variational
+autoencoder, trained by gradients on the same images. Its network is, unless
+another is asked for, cifar-6-backprop, which has biases. The last epoch is
+kept; with --validation, that of the lowest loss on those images, as published.")]
     Pretrain(PretrainArgs),
     /// Tune a network and a classifier with the few labels there are.
     #[command(after_help = "\
@@ -52,6 +60,7 @@ Examples:
   hebb finetune train.tar --fraction 0.01 --layer L3 --model runs/photos --out runs/l3
   hebb finetune train.tar --fraction 0.01 --out runs/none      (no pre-training)
   hebb finetune train.tar --fraction 0.01 --model runs/photos --out runs/codes --hidden 256
+  hebb finetune train.tar --network cifar-6-backprop --out runs/backprop
 
 A hidden layer of the classifier is tuned with the network; its output is the
 image's `code`, a short vector to search by: hebb index --layer code-binary.
@@ -295,6 +304,9 @@ pub struct PretrainArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
+    /// How: by a Hebbian rule, or as the encoder of a VAE (default: hebbian).
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
     /// Learning rule.
     #[arg(long, help = rule_names(), long_help = rule_summaries())]
     pub rule: Option<String>,
@@ -307,6 +319,9 @@ pub struct PretrainArgs {
     /// Passes over the images.
     #[arg(long)]
     pub epochs: Option<usize>,
+    /// Images, without labels, that choose the epoch of a VAE.
+    #[arg(long, value_name = "DATA")]
+    pub validation: Option<PathBuf>,
     /// Settings.
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -327,6 +342,12 @@ pub struct FinetuneArgs {
     /// Pre-trained run or model folder; without it, random weights.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Network preset or file, for random weights.
+    #[arg(long, conflicts_with = "model")]
+    pub network: Option<String>,
+    /// Side of the square images it takes.
+    #[arg(long, value_name = "PIXELS", conflicts_with = "model")]
+    pub size: Option<usize>,
     /// Layer whose features the classifier takes (default: the last).
     #[arg(long)]
     pub layer: Option<String>,

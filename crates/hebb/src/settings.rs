@@ -4,13 +4,28 @@ use std::path::Path;
 
 use anyhow::Result;
 use hebbian::error::Error;
-use hebbian::network::{NetworkSpec, RuleRecord, toml_problem};
+use hebbian::network::{Model, NetworkSpec, RuleRecord, toml_problem};
 use hebbian::rules::{self, Rule};
-use hebbian::train::{FinetuneConfig, PretrainConfig};
-use hebbian_data::Whitening;
+use hebbian::train::{FinetuneConfig, PretrainConfig, VaeConfig};
+use hebbian_data::{Images, Preprocess, Size, Whitening};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::SettingsArgs;
+use crate::ui::Progress;
+
+/// Network of a VAE where none is asked for: the published trunk, with biases.
+const VAE_NETWORK: &str = "cifar-6-backprop";
+
+/// How a network is pre-trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// By a Hebbian rule.
+    #[default]
+    Hebbian,
+    /// As the encoder of a variational autoencoder.
+    Vae,
+}
 
 /// All settings with their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +43,14 @@ pub struct Settings {
     pub whitening: Option<Whitening>,
     /// Smoothing of the whitening.
     pub smoothing: f64,
+    /// How the network is pre-trained.
+    pub method: Method,
     /// The rule.
     pub rule: RuleRecord,
-    /// Pre-training.
+    /// Pre-training by the rule.
     pub pretrain: PretrainConfig,
+    /// Pre-training as a VAE.
+    pub vae: VaeConfig,
     /// Fine-tuning.
     pub finetune: FinetuneConfig,
 }
@@ -44,8 +63,10 @@ impl Default for Settings {
             size: None,
             whitening: None,
             smoothing: 1e-2,
+            method: Method::default(),
             rule: RuleRecord { name: "hpca".into(), params: toml::Table::new() },
             pretrain: PretrainConfig::default(),
+            vae: VaeConfig::default(),
             finetune: FinetuneConfig::default(),
         }
     }
@@ -79,6 +100,9 @@ impl Settings {
                 insert(&mut table, key, value)?;
             }
         }
+        if table.get("method").and_then(toml::Value::as_str) == Some("vae") {
+            table.entry("network").or_insert_with(|| VAE_NETWORK.into());
+        }
         if let Some(rule) = table.get_mut("rule").and_then(toml::Value::as_table_mut) {
             rule.entry("name").or_insert_with(|| Self::default().rule.name.into());
         }
@@ -99,6 +123,13 @@ impl Settings {
         Ok(rules::build(&self.rule.name, self.rule.params.clone())?)
     }
 
+    /// The rule that a network is made for; none where it has biases or is
+    /// trained as a VAE: then its projections are plain.
+    pub fn rule_of(&self, spec: &NetworkSpec) -> Result<Option<Box<dyn Rule>>> {
+        let has_rule = self.method == Method::Hebbian && spec.biased_layer().is_none();
+        has_rule.then(|| self.rule()).transpose()
+    }
+
     /// The network, for the size of images asked for.
     pub fn network(&self) -> Result<NetworkSpec> {
         let spec = NetworkSpec::find(&self.network)?;
@@ -109,10 +140,26 @@ impl Settings {
     }
 
     /// The whitening asked for, or the rule's published one.
-    pub fn whitening(&self) -> Result<Whitening> {
-        let published =
-            if self.rule()?.wants_whitening() { Whitening::Fh } else { Whitening::None };
-        Ok(self.whitening.unwrap_or(published))
+    pub fn whitening(&self, rule: Option<&dyn Rule>) -> Whitening {
+        let published = match rule {
+            Some(rule) if rule.wants_whitening() => Whitening::Fh,
+            _ => Whitening::None,
+        };
+        self.whitening.unwrap_or(published)
+    }
+
+    /// A model with random weights, its preprocessing fitted to `images`.
+    pub fn model(&self, images: &Images, progress: &mut Progress) -> Result<Model> {
+        let spec = self.network()?;
+        let rule = self.rule_of(&spec)?;
+        let size = Size { height: spec.input[0], width: spec.input[1] };
+        let mut count = progress.counter("channel statistics");
+        let whitening = self.whitening(rule.as_deref());
+        let preprocess = Preprocess::fit(images, size, whitening, self.smoothing, &mut count)?;
+        Ok(match rule {
+            Some(rule) => Model::new(spec, rule.as_ref(), preprocess, self.seed)?,
+            None => Model::without_rule(spec, preprocess, self.seed)?,
+        })
     }
 
     /// The text of a run's `config.toml`: these settings and what they are
@@ -174,7 +221,18 @@ mod tests {
         .unwrap();
         assert_eq!(settings.rule.params["temperature"].as_float(), Some(0.05));
         assert_eq!(settings.pretrain.lr, LayerRates::Each(vec![1e-2, 1e-3]));
-        assert_eq!(settings.whitening().unwrap(), Whitening::Fh);
+        let rule = settings.rule_of(&settings.network().unwrap()).unwrap();
+        assert_eq!(settings.whitening(rule.as_deref()), Whitening::Fh);
+    }
+
+    #[test]
+    fn a_vae_has_its_network_and_no_rule() {
+        let settings = read(&["method=vae", "vae.beta=0.25"]).unwrap();
+        let spec = settings.network().unwrap();
+        assert_eq!((spec.name.as_str(), settings.vae.beta), ("cifar-6-backprop", 0.25));
+        assert!(settings.rule_of(&spec).unwrap().is_none());
+        assert_eq!(read(&["method=vae", "network=cifar-6"]).unwrap().network, "cifar-6");
+        assert_eq!(read(&[]).unwrap().network, "cifar-6");
     }
 
     #[test]
@@ -183,6 +241,8 @@ mod tests {
             ("pretrain.epocs=3", "epocs"),
             ("epochs=3", "epochs"),
             ("rule.temperature=1", "temperature"),
+            ("vae.betta=1", "betta"),
+            ("method=gan", "gan"),
             ("seed", "key=value"),
         ] {
             let error = read(&[bad]).unwrap_err().to_string();

@@ -25,6 +25,15 @@ fn usage_errors_exit_with_2() {
         (&["--network", "resnet"], &["resnet", "cifar-6"]),
         (&["--size", "12"], &["L3", "kernel 3"]),
         (&["--device", "cuda"], &["cuda", "cpu"]),
+        (&["--network", "cifar-6-backprop"], &["cifar-6-backprop", "L1", "bias", "VAE"]),
+        (&["--method", "vae", "--rule", "hpca"], &["--rule", "VAE"]),
+        (&["--method", "vae", "--set", "rule.name=hpca"], &["rule.name", "VAE"]),
+        (&["--method", "vae", "--set", "pretrain.epochs=1"], &["pretrain.epochs", "vae.epochs"]),
+        (&["--method", "vae", "--set", "vae.latent=0"], &["vae.latent", "0"]),
+        (&["--method", "vae", "--set", "vae.betta=1"], &["betta"]),
+        (&["--set", "vae.beta=1"], &["vae.beta", "--method vae"]),
+        (&["--validation", "x"], &["--validation", "--method vae"]),
+        (&["--method", "gan"], &["gan", "--method"]),
     ];
     for (more, words) in cases {
         let arguments = pretrain(more);

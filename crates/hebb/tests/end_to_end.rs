@@ -291,3 +291,61 @@ classifier = {{ hidden = 16 }}
     fails(&run, 2, &["codes.toml", "retrieval.features", "hidden layer"]);
     assert!(!std::path::Path::new(&fresh).exists());
 }
+
+/// The small network as the published baselines have it.
+fn baseline(dir: &tempfile::TempDir) -> String {
+    let text = common::SMALL.replace("\"relative\"", "\"batch\"").replace(" }", ", bias = true }");
+    let path = at(dir, "baseline.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn the_vae_baseline_from_photos_to_labels() {
+    let dir = scratch(12);
+    let (photos, network, run) = (at(&dir, "photos"), baseline(&dir), at(&dir, "vae"));
+    let vae = ["pretrain", &photos, "--method", "vae", "--network", &network, "--out", &run];
+    let quick = ["--epochs", "2", "--set", "vae.batch=32", "--set", "vae.latent=8", "--json"];
+    let held_out = ["--validation", &photos];
+    let found = ok(&[&vae[..], &quick, &held_out].concat());
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((&found["method"], &found["rule"]), (&"vae".into(), &serde_json::Value::Null));
+    assert_eq!(found["images"], 120);
+    let metrics = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
+    let metrics: Vec<serde_json::Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(metrics.len(), 2);
+    for key in ["loss", "reconstruction", "divergence", "validation_loss"] {
+        assert!(metrics.iter().all(|line| line[key].as_f64() > Some(0.0)), "{key}: {metrics:?}");
+    }
+    let model = std::fs::read_to_string(format!("{run}/model/model.toml")).unwrap();
+    assert!(model.contains("pretraining = \"vae\"") && !model.contains("[rule]"), "{model}");
+    assert!(model.contains("bias = true"), "{model}");
+    // Nothing of the decoder is left in the model: three layers.
+    let tensors = std::fs::read(format!("{run}/model/model.safetensors")).unwrap();
+    assert!(!String::from_utf8_lossy(&tensors[..2000]).contains("vae."));
+    // The same settings again change nothing; the folder is that of a run.
+    ok(&[&vae[..], &quick, &held_out, &["--resume"]].concat());
+
+    let tuned = at(&dir, "tuned");
+    ok(&["finetune", &photos, "--model", &run, "--out", &tuned, "--set", "finetune.epochs=2"]);
+    let csv = ok(&["predict", &photos, "--model", &tuned]);
+    assert_eq!(csv.lines().count(), 121);
+    let probe = ok(&["probe", &photos, &photos, "--model", &run, "-k", "1", "--json"]);
+    let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
+    assert!(probe[0]["nearest_neighbours"].as_f64() > Some(0.9), "{probe}");
+}
+
+#[test]
+fn a_network_trained_by_labels_alone() {
+    let dir = scratch(6);
+    let (photos, network, tuned) = (at(&dir, "photos"), baseline(&dir), at(&dir, "tuned"));
+    let from_scratch = ["finetune", &photos, "--network", &network, "--out", &tuned];
+    ok(&[&from_scratch[..], &["--set", "finetune.epochs=3"]].concat());
+    let model = std::fs::read_to_string(format!("{tuned}/model/model.toml")).unwrap();
+    assert!(model.contains("pretraining = \"none\"") && !model.contains("[rule]"), "{model}");
+    assert_eq!(ok(&["predict", &photos, "--model", &tuned]).lines().count(), 61);
+    // A network from a model and one from a file at once.
+    let both = ["finetune", &photos, "--network", &network, "--model", &tuned, "--out", "x"];
+    fails(&both, 2, &["--network", "--model"]);
+}

@@ -73,6 +73,14 @@ fn pretraining_and_fine_tuning_survive_kills() {
         kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
         same_end(&unbroken, &killed);
     }
+    let vae = ["pretrain", &photos, "--method", "vae", "--network", &network, "--epochs", "3"];
+    let more = ["--set", "vae.batch=64", "--set", "vae.latent=8", "--validation", &photos];
+    let base = [&vae[..], &more].concat();
+    let (unbroken, killed) = (at(&dir, "a-vae"), at(&dir, "b-vae"));
+    ok(&[&base[..], &["--out", &unbroken]].concat());
+    let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+    kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
+    same_end(&unbroken, &killed);
     let model = at(&dir, "a-together");
     for (name, more) in [("linear", &[][..]), ("hidden", &["--hidden", "40"])] {
         let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];
@@ -104,4 +112,15 @@ fn a_used_folder_and_other_settings_are_refused() {
         1,
         &["no run folder"],
     );
+}
+
+#[test]
+fn a_run_killed_before_it_began_is_begun() {
+    let dir = scratch(2);
+    let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "run"));
+    std::fs::create_dir_all(format!("{run}/checkpoints")).unwrap();
+    std::fs::write(format!("{run}/config.toml.17.tmp"), "see").unwrap();
+    let base = ["pretrain", &photos, "--network", &network, "--epochs", "1", "--out", &run];
+    ok(&[&base[..], &["--resume"]].concat());
+    assert!(std::fs::exists(format!("{run}/model/model.toml")).unwrap());
 }

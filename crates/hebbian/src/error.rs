@@ -43,9 +43,9 @@ pub enum Error {
         "{stage}: the weights of {layer} are no longer finite at step {step}; lower the learning rate"
     )]
     Diverged {
-        /// What was running: `pre-training` or `fine-tuning`.
+        /// What was running: `pre-training`, `VAE pre-training` or `fine-tuning`.
         stage: &'static str,
-        /// Name of the layer.
+        /// Name of the layer, or of what else the weights are of.
         layer: String,
         /// Step of the run, from 1.
         step: usize,

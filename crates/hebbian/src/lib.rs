@@ -6,6 +6,7 @@
 //! - [`engine`]: where a network's arithmetic runs, one form for each kind of device;
 //! - `gpu`: layer operations on a graphics card (feature `vulkan`);
 //! - [`network`]: network files, layers, models on disk;
+//! - [`vae`]: the variational autoencoder of the baseline;
 //! - [`train`]: pre-training, fine-tuning, probes.
 
 pub mod engine;
@@ -18,5 +19,6 @@ pub mod ops;
 pub mod rules;
 pub mod train;
 pub mod update;
+pub mod vae;
 
 pub use error::{Error, Result};

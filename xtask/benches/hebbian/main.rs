@@ -25,7 +25,7 @@ use input::Input;
 use machine::{GemmRates, Machine};
 use peers::{Python, pytorch};
 use report::{Report, Section};
-use steps::{Form, Subject, Work};
+use steps::{Form, Subject, VaeSubject, Work};
 
 const NETWORK: &str = "cifar-6";
 
@@ -44,7 +44,7 @@ from PyPI into target/peers once: a download of gigabytes.";
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Group {
-    /// Forward pass, Hebbian steps in all forms, supervised step, extraction
+    /// Forward pass, Hebbian steps in all forms, supervised and VAE step, extraction
     Steps,
     /// PyTorch's forward pass and steps, and ours over them (takes steps too)
     Peers,
@@ -239,6 +239,15 @@ impl Bench {
         let path = self.scratch.path().join(format!("inputs-{batch}.safetensors"));
         if !path.exists() {
             Subject::new(&self.input, batch)?.write(&path)?;
+        }
+        Ok(path)
+    }
+
+    /// The file that the peers' VAE starts from, with the same images.
+    fn vae_inputs(&self, batch: usize) -> Result<PathBuf> {
+        let path = self.scratch.path().join(format!("vae-inputs-{batch}.safetensors"));
+        if !path.exists() {
+            VaeSubject::new(batch)?.write(self.subject(batch)?.first(batch), &path)?;
         }
         Ok(path)
     }

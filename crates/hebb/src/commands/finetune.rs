@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use hebbian::engine::Device;
-use hebbian::network::Model;
 use hebbian::train::{LabelledImages, Protocol, check_labels, finetune};
-use hebbian_data::{Dataset, Preprocess, Size};
+use hebbian_data::Dataset;
 use serde_json::json;
 
 use super::shared::{
@@ -21,8 +20,14 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         let units = toml::Value::Integer(units.cast_signed() as i64);
         toml::Table::from_iter([("hidden".to_owned(), units)]).into()
     });
-    let settings = Settings::read(&args.settings, &[("finetune.classifier", hidden)])?;
+    let size = args.size.map(|n| toml::Value::Integer(n.cast_signed() as i64));
+    let network = args.network.clone().map(Into::into);
+    let options = [("finetune.classifier", hidden), ("network", network), ("size", size)];
+    let settings = Settings::read(&args.settings, &options)?;
     settings.finetune.check()?;
+    if args.model.is_none() {
+        settings.network()?;
+    }
     let data = open(&args.data)?;
     let mut train = labelled(&data, &args.amount, settings.seed)?;
     check_labels(&train, data.classes())?;
@@ -49,16 +54,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
     let mut model = match (&from, &args.model) {
         (Some(checkpoint), _) => checkpoint.model.clone(),
         (None, Some(path)) => load_model(path)?,
-        (None, None) => {
-            let (rule, spec) = (settings.rule()?, settings.network()?);
-            let size = Size { height: spec.input[0], width: spec.input[1] };
-            let mut count = progress.counter("channel statistics");
-            let whitening = settings.whitening()?;
-            let all = data.images();
-            let preprocess =
-                Preprocess::fit(&all, size, whitening, settings.smoothing, &mut count)?;
-            Model::new(spec, rule.as_ref(), preprocess, settings.seed)?
-        }
+        (None, None) => settings.model(&data.images(), &mut progress)?,
     };
     if from.is_none() {
         let depth = depth(&model, args.layer.as_deref())?;

@@ -1,16 +1,17 @@
 //! `hebb pretrain`
 
 use anyhow::Result;
+use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
-use hebbian::train::pretrain;
-use hebbian_data::{Preprocess, Size};
+use hebbian::train::{Checkpoint, RunFolder, check_rule, pretrain, pretrain_vae};
+use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
 use super::shared::{absolute, cached, open, open_run, print_json};
 use crate::cli::PretrainArgs;
 use crate::report::filters_png;
-use crate::settings::Settings;
+use crate::settings::{Method, Settings};
 use crate::ui::{Progress, say};
 
 /// Layout of the picture of the first layer's filters.
@@ -21,46 +22,20 @@ const FILTER_SCALE: usize = 8;
 /// Pre-trains a network on images without labels.
 pub fn run(args: &PretrainArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
-    let integer = |n: Option<usize>| n.map(|n| toml::Value::Integer(n.cast_signed() as i64));
-    let settings = Settings::read(
-        &args.settings,
-        &[
-            ("rule.name", args.rule.clone().map(Into::into)),
-            ("network", args.network.clone().map(Into::into)),
-            ("size", integer(args.size)),
-            ("pretrain.epochs", integer(args.epochs)),
-        ],
-    )?;
-    let (rule, spec) = (settings.rule()?, settings.network()?);
-    settings.pretrain.check(spec.blocks.len())?;
+    let settings = settings(args)?;
+    check(&settings, &device)?;
     // Only images from here on: labels stay behind.
     let images = open(&args.data)?.images();
-    let config = settings.to_config(&[("data", absolute(&args.data.data))])?;
-    let (mut run, from) = open_run(&args.run, &config)?;
+    let validation = args.validation.as_deref().map(Dataset::open).transpose()?;
+    let validation = validation.map(|data| data.images());
+    let mut inputs = vec![("data", absolute(&args.data.data))];
+    inputs.extend(args.validation.as_deref().map(|path| ("validation", absolute(path))));
+    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
     let mut progress = Progress::default();
-    let size = Size { height: spec.input[0], width: spec.input[1] };
-    let images = cached(images, &args.common, size, &mut progress)?;
-    let model = match &from {
-        Some(checkpoint) => checkpoint.model.clone(),
-        None => {
-            let whitening = settings.whitening()?;
-            let mut count = progress.counter("channel statistics");
-            let preprocess =
-                Preprocess::fit(&images, size, whitening, settings.smoothing, &mut count)?;
-            Model::new(spec, rule.as_ref(), preprocess, settings.seed)?
-        }
-    };
-    let config = &settings.pretrain;
-    let (model, skipped) = pretrain(
-        model,
-        rule.as_ref(),
-        &images,
-        config,
-        &device,
-        Some(&mut run),
-        from,
-        &mut |event| progress.on(event),
-    )?;
+    let [height, width, _] = settings.network()?.input;
+    let images = cached(images, &args.common, Size { height, width }, &mut progress)?;
+    let (model, skipped) =
+        train(&settings, &images, validation.as_ref(), &device, &mut run, from, &mut progress)?;
     model.save(&run.model_path())?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
@@ -68,10 +43,11 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     if args.common.json {
         return print_json(&json!({
             "model": run.model_path(),
-            "rule": rule.name(),
+            "method": settings.method,
+            "rule": model.rule.as_ref().map(|rule| &rule.name),
             "images": model.provenance.pretrained_images,
             "skipped": skipped.len(),
-            "epochs": config.epochs,
+            "epochs": model.provenance.pretrained_epochs,
             "seed": settings.seed,
         }));
     }
@@ -81,4 +57,95 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     eprintln!("hint: try `hebb index {data} --model {out} --out gallery`, or");
     eprintln!("      `hebb finetune {data} --labels LABELS.csv --model {out} --out tuned`");
     Ok(())
+}
+
+/// The settings asked for.
+fn settings(args: &PretrainArgs) -> Result<Settings> {
+    let integer = |n: Option<usize>| n.map(|n| toml::Value::Integer(n.cast_signed() as i64));
+    let method = args.method.map(toml::Value::try_from).transpose()?;
+    let options = [
+        ("method", method),
+        ("rule.name", args.rule.clone().map(Into::into)),
+        ("network", args.network.clone().map(Into::into)),
+        ("size", integer(args.size)),
+    ];
+    let mut settings = Settings::read(&args.settings, &options)?;
+    match settings.method {
+        Method::Hebbian => {
+            settings.pretrain.epochs = args.epochs.unwrap_or(settings.pretrain.epochs);
+        }
+        Method::Vae => settings.vae.epochs = args.epochs.unwrap_or(settings.vae.epochs),
+    }
+    // What was typed for the other method would be passed over in silence.
+    let typed = |section: &str| {
+        let set = args.settings.set.iter().map(|set| set.trim_start());
+        set.map(|set| set.split('=').next().unwrap_or(set)).find(|key| key.starts_with(section))
+    };
+    match settings.method {
+        Method::Hebbian => {
+            let validation = args.validation.as_ref().map(|_| "--validation");
+            if let Some(field) = validation.or(typed("vae.")) {
+                let problem = "is for a VAE; give --method vae, or leave it out";
+                return Err(Error::config(field, problem).into());
+            }
+        }
+        Method::Vae => {
+            let rule = args.rule.as_ref().map(|_| "--rule");
+            if let Some(field) = rule.or(typed("rule.")).or(typed("pretrain.")) {
+                let problem = "is for a Hebbian rule, which a VAE has none of; leave it out \
+                               (settings of the VAE are vae.epochs and so on)";
+                return Err(Error::config(field, problem).into());
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// Whether a network can be pre-trained like this.
+///
+/// # Errors
+/// What is wrong with the network, the settings of the method, or the device.
+fn check(settings: &Settings, device: &Device) -> Result<()> {
+    let spec = settings.network()?;
+    match settings.method {
+        Method::Hebbian => {
+            check_rule(&spec)?;
+            settings.rule()?;
+            settings.pretrain.check(spec.blocks.len())?;
+        }
+        Method::Vae => {
+            settings.vae.check()?;
+            if !matches!(device, Device::Cpu) {
+                let problem = "a VAE trains on the CPU only; leave it out, or give cpu";
+                return Err(Error::config("--device", problem).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pre-trains a network by the method of the settings, from random weights or
+/// from a checkpoint.
+fn train(
+    settings: &Settings,
+    images: &Images,
+    validation: Option<&Images>,
+    device: &Device,
+    run: &mut RunFolder,
+    from: Option<Checkpoint>,
+    progress: &mut Progress,
+) -> Result<(Model, Vec<Skipped>)> {
+    let model = match &from {
+        Some(checkpoint) => checkpoint.model.clone(),
+        None => settings.model(images, progress)?,
+    };
+    let run = Some(run);
+    let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
+    Ok(match settings.method {
+        Method::Hebbian => {
+            let (rule, config) = (settings.rule()?, &settings.pretrain);
+            pretrain(model, rule.as_ref(), images, config, device, run, from, observer)?
+        }
+        Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer)?,
+    })
 }

@@ -4,6 +4,7 @@ mod backprop;
 mod cpu;
 mod head;
 mod sgd;
+pub(crate) mod trunk;
 
 #[cfg(feature = "vulkan")]
 pub(crate) use backprop::parameters;

@@ -6,7 +6,6 @@ use std::path::Path;
 use hebbian_data::seed;
 use serde::{Deserialize, Serialize};
 
-use super::model::{norm_parts, norm_parts_mut};
 use super::{BatchNorm, Linear, NormKind, Tensors};
 use crate::error::{Error, Result};
 
@@ -184,7 +183,7 @@ impl Head {
     pub(super) fn write(&self, tensors: &mut Tensors) {
         if let Some(Hidden { linear, norm }) = &self.hidden {
             write_linear(linear, "head.hidden", tensors);
-            for (name, values) in norm_parts(norm) {
+            for (name, values) in norm.parts() {
                 tensors.insert(format!("head.hidden.norm.{name}"), &[values.len()], values);
             }
         }
@@ -203,14 +202,7 @@ impl Head {
             return Ok(read_linear(tensors, path, "head", [classes, features])?.into());
         };
         let linear = read_linear(tensors, path, "head.hidden", [units, features])?;
-        let mut norm = BatchNorm::new(NormKind::Batch, units);
-        for (name, values) in norm_parts_mut(&mut norm) {
-            *values = tensors.take(path, &format!("head.hidden.norm.{name}"), &[units])?;
-        }
-        if norm.var.iter().any(|&v| v < 0.0) {
-            let problem = "the tensor 'head.hidden.norm.var' holds a negative variance";
-            return Err(Error::file(path, problem));
-        }
+        let norm = BatchNorm::read(NormKind::Batch, units, "head.hidden.norm", path, tensors)?;
         let out = read_linear(tensors, path, "head", [classes, units])?;
         Ok(Self { hidden: Some(Hidden { linear, norm }), out })
     }

@@ -11,12 +11,14 @@ mod store;
 pub use features::FeatureLayer;
 pub use head::{Head, HeadKind, Hidden, cross_entropy, softmax_rows};
 pub use linear::Linear;
-pub use model::{Model, Provenance, RuleRecord};
-pub use norm::{BatchNorm, Normalised};
+pub use model::{Model, Pretraining, Provenance, RuleRecord};
+pub use norm::{BatchNorm, Normalised, Statistics};
 #[cfg(feature = "vulkan")]
 pub(crate) use norm::{EPS as NORM_EPS, MOMENTUM as NORM_MOMENTUM};
 pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS, toml_problem};
 pub use store::{Tensors, write_atomically};
+
+use std::path::Path;
 
 use hebbian_data::seed;
 use rand::RngExt;
@@ -97,6 +99,53 @@ impl Network {
                 Block { geometry, weights, bias, norm: BatchNorm::new(kind, geometry.filters) }
             })
             .collect();
+        Ok(Self { spec, projection, activation, blocks })
+    }
+
+    /// Adds its numbers to tensors: `PREFIXL1.weight` (C x k x k x channels),
+    /// `PREFIXL1.bias` where there is one, `PREFIXL1.norm.gamma` and so on.
+    pub(crate) fn write(&self, prefix: &str, tensors: &mut Tensors) {
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (g, layer) = (&block.geometry, format!("{prefix}L{}", index + 1));
+            let shape = [g.filters, g.kernel, g.kernel, g.channels];
+            tensors.insert(format!("{layer}.weight"), &shape, &block.weights);
+            if let Some(bias) = &block.bias {
+                tensors.insert(format!("{layer}.bias"), &[bias.len()], bias);
+            }
+            for (name, values) in block.norm.parts() {
+                tensors.insert(format!("{layer}.norm.{name}"), &[values.len()], values);
+            }
+        }
+    }
+
+    /// Takes them out again; `path` is for messages.
+    ///
+    /// # Errors
+    /// If the network cannot be, or a tensor is missing, of another shape, or
+    /// holds what it must not.
+    pub(crate) fn read(
+        spec: NetworkSpec,
+        projection: Projection,
+        activation: Activation,
+        prefix: &str,
+        path: &Path,
+        tensors: &mut Tensors,
+    ) -> Result<Self> {
+        let geometries = spec.geometries()?;
+        let layers = geometries.into_iter().zip(&spec.blocks).enumerate();
+        let blocks = layers.map(|(index, (g, block))| {
+            let layer = format!("{prefix}L{}", index + 1);
+            let shape = [g.filters, g.kernel, g.kernel, g.channels];
+            let weights = tensors.take(path, &format!("{layer}.weight"), &shape)?;
+            let name = format!("{layer}.norm");
+            let norm = BatchNorm::read(block.norm, g.filters, &name, path, tensors)?;
+            let bias = match block.bias {
+                true => Some(tensors.take(path, &format!("{layer}.bias"), &[g.filters])?),
+                false => None,
+            };
+            Ok(Block { geometry: g, weights, bias, norm })
+        });
+        let blocks = blocks.collect::<Result<_>>()?;
         Ok(Self { spec, projection, activation, blocks })
     }
 

@@ -6,10 +6,9 @@ use hebbian_data::Preprocess;
 use hebbian_data::preprocess::Parts;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BatchNorm, Block, Head, HeadKind, Network, NetworkSpec, Tensors, toml_problem, write_atomically,
-};
+use super::{Head, HeadKind, Network, NetworkSpec, Tensors, toml_problem, write_atomically};
 use crate::error::{Error, Result};
+use crate::ops::Activation;
 use crate::rules::{self, Projection};
 
 /// Version of the model folder.
@@ -27,8 +26,9 @@ pub struct Model {
     pub preprocess: Preprocess,
     /// Names of the classes the head tells apart; empty without a head.
     pub classes: Vec<String>,
-    /// The rule it was pre-trained for.
-    pub rule: RuleRecord,
+    /// The Hebbian rule its layers are made for; none for networks that are
+    /// trained by gradients alone.
+    pub rule: Option<RuleRecord>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
@@ -44,6 +44,19 @@ pub struct RuleRecord {
     pub params: toml::Table,
 }
 
+/// How a model was pre-trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pretraining {
+    /// Not at all: its weights were random.
+    #[default]
+    None,
+    /// By its Hebbian rule.
+    Hebbian,
+    /// As the encoder of a variational autoencoder.
+    Vae,
+}
+
 /// Where a model comes from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +65,9 @@ pub struct Provenance {
     pub code_version: String,
     /// Seed of every random choice.
     pub seed: u64,
+    /// How it was pre-trained. A file of before this was noted, of a model
+    /// pre-trained on some images, reads as [`Pretraining::Hebbian`].
+    pub pretraining: Pretraining,
     /// Images it was pre-trained on, 0 for none.
     pub pretrained_images: usize,
     /// Epochs of pre-training.
@@ -71,29 +87,37 @@ struct ModelFile {
     /// Absent from the files of linear classifiers and of models without one.
     #[serde(default, skip_serializing_if = "HeadKind::is_linear")]
     classifier: HeadKind,
-    rule: RuleRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<RuleRecord>,
     provenance: Provenance,
     preprocess: Parts,
     network: NetworkSpec,
 }
 
 impl Model {
-    /// A model with random weights.
+    /// A model with random weights, made for a Hebbian rule.
     pub fn new(
         spec: NetworkSpec,
         rule: &dyn rules::Rule,
         preprocess: Preprocess,
         seed: u64,
     ) -> Result<Self> {
+        let network = Network::new(spec, rule.projection(), rule.activation(), seed)?;
+        let rule = RuleRecord { name: rule.name().into(), params: rule.params() };
+        Ok(Self { rule: Some(rule), ..Self::of(network, preprocess, seed) })
+    }
+
+    /// A model with random weights and no rule: plain projections and ReLU,
+    /// as the published baselines.
+    pub fn without_rule(spec: NetworkSpec, preprocess: Preprocess, seed: u64) -> Result<Self> {
+        let network = Network::new(spec, Projection::Plain, Activation::Relu, seed)?;
+        Ok(Self::of(network, preprocess, seed))
+    }
+
+    fn of(network: Network, preprocess: Preprocess, seed: u64) -> Self {
         let code_version = env!("CARGO_PKG_VERSION").into();
-        Ok(Self {
-            network: Network::new(spec, rule.projection(), rule.activation(), seed)?,
-            head: None,
-            preprocess,
-            classes: Vec::new(),
-            rule: RuleRecord { name: rule.name().into(), params: rule.params() },
-            provenance: Provenance { code_version, seed, ..Provenance::default() },
-        })
+        let provenance = Provenance { code_version, seed, ..Provenance::default() };
+        Self { network, head: None, preprocess, classes: Vec::new(), rule: None, provenance }
     }
 
     /// Its last layer, by name.
@@ -103,17 +127,7 @@ impl Model {
 
     fn tensors(&self) -> Tensors {
         let mut tensors = Tensors::default();
-        for (index, block) in self.network.blocks.iter().enumerate() {
-            let (g, layer) = (&block.geometry, format!("L{}", index + 1));
-            let shape = [g.filters, g.kernel, g.kernel, g.channels];
-            tensors.insert(format!("{layer}.weight"), &shape, &block.weights);
-            if let Some(bias) = &block.bias {
-                tensors.insert(format!("{layer}.bias"), &[bias.len()], bias);
-            }
-            for (name, values) in norm_parts(&block.norm) {
-                tensors.insert(format!("{layer}.norm.{name}"), &[values.len()], values);
-            }
-        }
+        self.network.write("", &mut tensors);
         if let Some(head) = &self.head {
             head.write(&mut tensors);
         }
@@ -179,28 +193,16 @@ impl Model {
             return Err(Error::file(toml_path, problem));
         }
         let in_file = |e: Error| Error::file(toml_path, e.to_string());
-        let rule = rules::build(&file.rule.name, file.rule.params.clone()).map_err(in_file)?;
+        let (projection, activation) = match &file.rule {
+            Some(RuleRecord { name, params }) => {
+                let rule = rules::build(name, params.clone()).map_err(in_file)?;
+                (rule.projection(), rule.activation())
+            }
+            None => (Projection::Plain, Activation::Relu),
+        };
         let geometries = file.network.geometries().map_err(in_file)?;
         let mut tensors = Tensors::from_bytes(path, bytes)?;
-        let mut blocks = Vec::with_capacity(geometries.len());
-        for (index, (geometry, spec)) in geometries.iter().zip(&file.network.blocks).enumerate() {
-            let (g, layer) = (*geometry, format!("L{}", index + 1));
-            let shape = [g.filters, g.kernel, g.kernel, g.channels];
-            let weights = tensors.take(path, &format!("{layer}.weight"), &shape)?;
-            let mut norm = BatchNorm::new(spec.norm, g.filters);
-            for (name, values) in norm_parts_mut(&mut norm) {
-                *values = tensors.take(path, &format!("{layer}.norm.{name}"), &[g.filters])?;
-            }
-            if norm.var.iter().any(|&v| v < 0.0) {
-                let problem = format!("the tensor '{layer}.norm.var' holds a negative variance");
-                return Err(Error::file(path, problem));
-            }
-            let bias = match spec.bias {
-                true => Some(tensors.take(path, &format!("{layer}.bias"), &[g.filters])?),
-                false => None,
-            };
-            blocks.push(Block { geometry: g, weights, bias, norm });
-        }
+        let network = Network::read(file.network, projection, activation, "", path, &mut tensors)?;
         let classes = file.classes.len();
         let head = if classes == 0 {
             None
@@ -213,16 +215,18 @@ impl Model {
             Preprocess::from_parts(&file.preprocess, &tensors.take_prefix("preprocess."))
                 .map_err(|e| Error::file(toml_path, e.to_string()))?;
         let size = preprocess.size;
-        if [size.height, size.width] != file.network.input[..2] {
+        let [height, width, _] = network.spec.input;
+        if [size.height, size.width] != [height, width] {
             let problem = format!(
-                "preprocess.size is {} x {} but network.input is {} x {}",
-                size.height, size.width, file.network.input[0], file.network.input[1]
+                "preprocess.size is {} x {} but network.input is {height} x {width}",
+                size.height, size.width
             );
             return Err(Error::file(toml_path, problem));
         }
-        let (projection, activation) = (rule.projection(), rule.activation());
-        let network = Network { spec: file.network, projection, activation, blocks };
-        let (classes, rule, provenance) = (file.classes, file.rule, file.provenance);
+        let (classes, rule, mut provenance) = (file.classes, file.rule, file.provenance);
+        if provenance.pretraining == Pretraining::None && provenance.pretrained_images > 0 {
+            provenance.pretraining = Pretraining::Hebbian;
+        }
         Ok(Self { network, head, preprocess, classes, rule, provenance })
     }
 
@@ -230,13 +234,4 @@ impl Model {
     pub fn projection(&self) -> Projection {
         self.network.projection
     }
-}
-
-pub(super) fn norm_parts(norm: &BatchNorm) -> [(&'static str, &Vec<f32>); 4] {
-    [("gamma", &norm.gamma), ("beta", &norm.beta), ("mean", &norm.mean), ("var", &norm.var)]
-}
-
-pub(super) fn norm_parts_mut(norm: &mut BatchNorm) -> [(&'static str, &mut Vec<f32>); 4] {
-    let BatchNorm { gamma, beta, mean, var, .. } = norm;
-    [("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)]
 }

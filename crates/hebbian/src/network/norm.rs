@@ -1,7 +1,10 @@
 //! Batch normalisation with running statistics.
 
-use super::NormKind;
-use crate::ops::{affine_in_place, batch_statistics};
+use std::path::Path;
+
+use super::{NormKind, Tensors};
+use crate::error::{Error, Result};
+use crate::ops::{affine, affine_in_place, batch_statistics};
 
 /// Added to variances before the square root.
 pub(crate) const EPS: f32 = 1e-5;
@@ -23,6 +26,15 @@ pub struct BatchNorm {
     pub var: Vec<f32>,
 }
 
+/// Whose statistics a batch is normalised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// Its own, towards which the running ones move: in training.
+    Batch,
+    /// The running ones: in use.
+    Running,
+}
+
 /// What a batch was normalised with, for the gradient.
 #[derive(Clone, Debug, Default)]
 pub struct Normalised {
@@ -41,9 +53,66 @@ impl BatchNorm {
         Self { kind, gamma, beta, mean, var }
     }
 
+    /// Normalises a batch `z` (rows x C) into `out`, by its own or the running
+    /// statistics.
+    pub fn normalise(
+        &mut self,
+        z: &[f32],
+        statistics: Statistics,
+        out: &mut Vec<f32>,
+    ) -> Normalised {
+        let used = match statistics {
+            Statistics::Batch => self.observe(z),
+            Statistics::Running => self.running(),
+        };
+        out.resize(z.len(), 0.0);
+        let (scale, shift) = self.affine(&used);
+        affine(z, &scale, &shift, out);
+        used
+    }
+
+    /// Its numbers by name.
+    pub(crate) fn parts(&self) -> [(&'static str, &Vec<f32>); 4] {
+        let Self { gamma, beta, mean, var, .. } = self;
+        [("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)]
+    }
+
+    /// Reads them from the tensors `PREFIX.gamma` and so on; `path` is for
+    /// messages.
+    ///
+    /// # Errors
+    /// If one is missing, of another length, or a variance is negative.
+    pub(crate) fn read(
+        kind: NormKind,
+        c: usize,
+        prefix: &str,
+        path: &Path,
+        tensors: &mut Tensors,
+    ) -> Result<Self> {
+        let mut take = |name| tensors.take(path, &format!("{prefix}.{name}"), &[c]);
+        let (gamma, beta, mean, var) = (take("gamma")?, take("beta")?, take("mean")?, take("var")?);
+        if var.iter().any(|&v| v < 0.0) {
+            let problem = format!("the tensor '{prefix}.var' holds a negative variance");
+            return Err(Error::file(path, problem));
+        }
+        Ok(Self { kind, gamma, beta, mean, var })
+    }
+
     /// Normalises a batch `z` (rows x C, in place) by its own statistics and
     /// moves the running ones towards them.
     pub fn train(&mut self, z: &mut [f32]) -> Normalised {
+        let used = self.observe(z);
+        self.apply(z, &used);
+        used
+    }
+
+    /// Normalises `z` (rows x C, in place) by the running statistics.
+    pub fn infer(&self, z: &mut [f32]) {
+        self.apply(z, &self.running());
+    }
+
+    /// A batch's own statistics, towards which the running ones move.
+    fn observe(&mut self, z: &[f32]) -> Normalised {
         let c = self.gamma.len();
         let (mean, var) = batch_statistics(z, c);
         let rows = (z.len() / c) as f32;
@@ -52,24 +121,27 @@ impl BatchNorm {
         self.mean.iter_mut().zip(&mean).for_each(|(r, &m)| blend(r, m));
         self.var.iter_mut().zip(&var).for_each(|(r, &v)| blend(r, v * unbiased));
         let inv_std: Vec<f32> = var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
-        let used = Normalised { mean, inv_std, factor: self.factor() };
-        self.apply(z, &used);
-        used
+        Normalised { mean, inv_std, factor: self.factor() }
     }
 
-    /// Normalises `z` (rows x C, in place) by the running statistics.
-    pub fn infer(&self, z: &mut [f32]) {
+    fn running(&self) -> Normalised {
         let inv_std = self.var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
-        self.apply(z, &Normalised { mean: self.mean.clone(), inv_std, factor: self.factor() });
+        Normalised { mean: self.mean.clone(), inv_std, factor: self.factor() }
     }
 
     fn apply(&self, z: &mut [f32], by: &Normalised) {
+        let (scale, shift) = self.affine(by);
+        affine_in_place(z, &scale, &shift);
+    }
+
+    /// Scale and shift of each channel.
+    fn affine(&self, by: &Normalised) -> (Vec<f32>, Vec<f32>) {
         let channels = 0..self.gamma.len();
         let scale: Vec<f32> =
             channels.clone().map(|i| self.gamma[i] * by.inv_std[i] * by.factor[i]).collect();
         let shift: Vec<f32> =
             channels.map(|i| self.beta[i] * by.factor[i] - by.mean[i] * scale[i]).collect();
-        affine_in_place(z, &scale, &shift);
+        (scale, shift)
     }
 
     fn factor(&self) -> Vec<f32> {

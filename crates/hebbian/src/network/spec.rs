@@ -8,7 +8,10 @@ use crate::error::{Error, Result};
 use crate::ops::Geometry;
 
 /// Presets by name.
-pub const PRESETS: &[(&str, &str)] = &[("cifar-6", include_str!("presets/cifar-6.toml"))];
+pub const PRESETS: &[(&str, &str)] = &[
+    ("cifar-6", include_str!("presets/cifar-6.toml")),
+    ("cifar-6-backprop", include_str!("presets/cifar-6-backprop.toml")),
+];
 
 /// Largest number of weights a network may have, so that a mistyped file is
 /// refused before memory is asked for: 2^30, 4 GiB.
@@ -115,6 +118,12 @@ impl NetworkSpec {
             toml::from_str(text).map_err(|e| Error::file(path, toml_problem(&e, text)))?;
         spec.geometries()?;
         Ok(spec)
+    }
+
+    /// The first layer with a bias, by name. Hebbian rules do not learn biases.
+    pub fn biased_layer(&self) -> Option<String> {
+        let index = self.blocks.iter().position(|block| block.bias)?;
+        Some(format!("L{}", index + 1))
     }
 
     /// The same network for images of another size.
@@ -233,6 +242,18 @@ mod tests {
         assert_eq!(sizes, [18816, 18432, 4800, 2304, 4096]);
         let weights: usize = g.iter().map(Geometry::weight_len).sum();
         assert_eq!(weights, 7_200 + 110_592 + 221_184 + 442_368 + 9_437_184);
+    }
+
+    #[test]
+    fn the_baselines_have_the_same_shapes_with_biases_and_plain_normalisation() {
+        let hebbian = NetworkSpec::find("cifar-6").unwrap();
+        let baseline = NetworkSpec::find("cifar-6-backprop").unwrap();
+        assert_eq!(hebbian.geometries().unwrap(), baseline.geometries().unwrap());
+        assert!(baseline.blocks.iter().all(|b| b.bias && b.norm == NormKind::Batch));
+        assert_eq!(
+            (hebbian.biased_layer(), baseline.biased_layer().as_deref()),
+            (None, Some("L1"))
+        );
     }
 
     #[test]

@@ -5,17 +5,13 @@ use rayon::prelude::*;
 use super::forward::{gather_batch, unfolds};
 use super::patches::{locate, scatter_add};
 use super::pool::unpool_tile;
+use super::products::{gradient_by_patches, gradient_by_weights};
 use super::workspace::{Tile, sized, tiles};
 use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
 use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm, outer};
 
-/// Weights one task reduces or multiplies where work is split by neuron.
-const NEURON_BLOCK: usize = 128;
-/// Columns of the patch gradient one task computes.
-const PATCH_BLOCK: usize = 288;
-
 /// Rows whose sums are taken apart before they are added to those of all.
-const SUMMED_ROWS: usize = 512;
+pub(super) const SUMMED_ROWS: usize = 512;
 
 /// What [`block_backward`] needs of the forward pass.
 pub struct BackwardInput<'a> {
@@ -164,7 +160,7 @@ fn unpool_lane(
     }
 }
 
-fn scatter_tile(g: &Geometry, tile: &Tile, patches: &[f32], d_x: &mut [f32]) {
+pub(super) fn scatter_tile(g: &Geometry, tile: &Tile, patches: &[f32], d_x: &mut [f32]) {
     let mut start = 0;
     for &(image, band) in &tile.bands {
         let rows = g.band_rows(band);
@@ -194,23 +190,18 @@ fn batch_backward(
         d_y.chunks(SUMMED_ROWS * c).for_each(|d_y| add_column_sums(d_y, d_bias));
     }
     let patches = gather_batch(g, batch, given.x, &mut workspace.patches);
-    out.d_weights.par_chunks_mut(NEURON_BLOCK * d).enumerate().for_each(|(block, d_weights)| {
-        let neurons = d_weights.len() / d;
-        let d_y = Mat::strided(&d_y[block * NEURON_BLOCK..], n, neurons, c);
-        let out = &mut MatMut::new(d_weights, neurons, d);
-        gemm(out, 0.0, 1.0, d_y.t(), Mat::new(patches, n, d));
-    });
+    gradient_by_weights(d_y, patches, d, out.d_weights);
     let Some(d_x) = out.d_x.as_deref_mut() else { return };
     scale_rows(d_y, response.scale);
-    let blocks = MatMut::new(patches, n, d).split_cols(PATCH_BLOCK);
-    blocks.into_par_iter().enumerate().for_each(|(block, mut out)| {
-        let columns = out.shape().1;
-        let weights = Mat::strided(&weights[block * PATCH_BLOCK..], c, columns, d);
-        gemm(&mut out, 0.0, 1.0, Mat::new(d_y, n, c), weights);
-    });
-    let images = d_x.par_chunks_exact_mut(g.input_len());
-    images.zip(patches.par_chunks_exact(g.positions() * d)).for_each(|(d_x, patches)| {
-        d_x.fill(0.0);
-        scatter_tile(g, &Tile::of_image(g), patches, d_x);
-    });
+    gradient_by_patches(d_y, weights, c, patches);
+    d_x.fill(0.0);
+    scatter_batch(g, patches, d_x);
+}
+
+/// Adds all patches of a batch (N x D) onto its maps.
+pub(super) fn scatter_batch(g: &Geometry, patches: &[f32], maps: &mut [f32]) {
+    let images = maps.par_chunks_exact_mut(g.input_len());
+    images
+        .zip(patches.par_chunks_exact(g.positions() * g.patch_len()))
+        .for_each(|(map, patches)| scatter_add(g, patches, 0..g.out_height(), map));
 }

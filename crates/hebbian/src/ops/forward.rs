@@ -3,14 +3,10 @@
 use rayon::prelude::*;
 
 use super::patches::{gather, in_place, locate};
+use super::products::project_patches;
 use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Workspace, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{Mat, MatMut, gemm, project, simd, sum_of_squares, tanh};
-
-/// Patches and neurons whose products one task computes where all patches are
-/// held at once.
-const PATCH_BLOCK: usize = 192;
-const NEURON_BLOCK: usize = 128;
+use crate::linalg::{project, simd, tanh};
 
 /// What a neuron makes of its projection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,25 +174,7 @@ pub(crate) fn project_batch<'a>(
 ) -> &'a mut [f32] {
     let (n, c) = (patches.len() / d, weights.len() / d);
     let projections = sized(buffer, n * c);
-    let mut norms = Some(norms);
-    let starts = (0..n).step_by(PATCH_BLOCK);
-    let blocks = projections.chunks_mut(PATCH_BLOCK * c).zip(starts).map(|(out, start)| {
-        let rows = out.len() / c;
-        let patches = Mat::new(&patches[start * d..(start + rows) * d], rows, d);
-        let norms = norms.take().unwrap_or_default().chunks_mut(NEURON_BLOCK).map(Some);
-        let norms = norms.chain(std::iter::repeat_with(|| None));
-        let blocks = MatMut::new(out, rows, c).split_cols(NEURON_BLOCK).into_iter();
-        blocks.zip(weights.chunks(NEURON_BLOCK * d)).zip(norms).map(move |b| (patches, b)).collect()
-    });
-    let blocks: Vec<Vec<_>> = blocks.collect();
-    blocks.into_par_iter().flatten().for_each(|(patches, ((mut out, weights), norms))| {
-        if let Some(norms) = norms {
-            let rows = norms.iter_mut().zip(weights.chunks_exact(d));
-            rows.for_each(|(norm, w)| *norm = sum_of_squares(w).sqrt());
-        }
-        let neurons = Mat::new(weights, out.shape().1, d);
-        gemm(&mut out, 0.0, 1.0, patches, neurons.t());
-    });
+    project_patches(patches, weights, norms, d, projections);
     projections
 }
 

@@ -12,6 +12,8 @@ mod geometry;
 mod norm;
 mod patches;
 mod pool;
+mod products;
+mod transposed;
 mod workspace;
 
 pub(crate) use backward::sum_lanes;
@@ -21,8 +23,12 @@ pub(crate) use forward::{
     finish_batch, finish_tile, gather_batch, project_batch, tile_numbers, unfolds,
 };
 pub use geometry::Geometry;
+pub(crate) use norm::affine;
 pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
 pub(crate) use patches::{gather, locate};
 pub(crate) use pool::pool_tile;
+pub use pool::{max_unpool, max_unpool_backward};
+pub(crate) use products::{gradient_by_patches, gradient_by_weights, project_patches};
+pub use transposed::{TransposedGradients, transposed_backward, transposed_forward};
 pub use workspace::Workspace;
 pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles};

@@ -51,7 +51,25 @@ fn total(parts: &[Vec<f32>], c: usize) -> Vec<f64> {
     sums
 }
 
-/// `out = z * scale + shift`, channel by channel, in place.
+/// `out = z * scale + shift`, channel by channel.
+pub(crate) fn affine(z: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {
+    let c = scale.len();
+    out.par_chunks_mut(ROWS * c).zip(z.par_chunks(ROWS * c)).for_each(|(out, z)| {
+        simd(
+            #[inline(always)]
+            || {
+                for (out, z) in out.chunks_exact_mut(c).zip(z.chunks_exact(c)) {
+                    for (((out, &z), &scale), &shift) in out.iter_mut().zip(z).zip(scale).zip(shift)
+                    {
+                        *out = z * scale + shift;
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// [`affine`], in place.
 pub fn affine_in_place(z: &mut [f32], scale: &[f32], shift: &[f32]) {
     z.par_chunks_mut(ROWS * scale.len()).for_each(|rows| {
         simd(

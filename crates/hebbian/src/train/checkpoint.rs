@@ -70,7 +70,7 @@ impl RunFolder {
     /// # Errors
     /// If the folder is in use, unless `overwrite`.
     pub fn create(path: &Path, config: &str, overwrite: bool) -> Result<Self> {
-        let used = path.is_dir() && fs_err::read_dir(path)?.next().is_some();
+        let used = path.is_dir() && !is_unused(path)?;
         if used && !overwrite {
             let problem = "is in use; give --resume to go on, --overwrite to start anew, \
                            or another folder";
@@ -227,6 +227,23 @@ impl RunFolder {
         let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
         write_atomically(&path, kept.as_bytes())
     }
+}
+
+/// Whether a folder holds nothing, or what a run leaves that was killed before
+/// its `config.toml` was written.
+fn is_unused(path: &Path) -> Result<bool> {
+    for entry in fs_err::read_dir(path)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let name = name.to_string_lossy();
+        let leftover = match &*name {
+            "checkpoints" => path.is_dir() && fs_err::read_dir(&path)?.next().is_none(),
+            _ => name.starts_with("config.toml.") && name.ends_with(".tmp"),
+        };
+        if !leftover {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads a checkpoint's `state.toml`; `path` is for messages.

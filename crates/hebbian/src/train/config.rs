@@ -165,9 +165,84 @@ impl FinetuneConfig {
 
     /// Learning rate of epoch `epoch`, from 0.
     pub fn rate(&self, epoch: usize) -> f64 {
-        let halvings = (epoch + 1).saturating_sub(self.decay_after).min(1 << 16);
-        self.lr * self.gamma.powi(i32::try_from(halvings).unwrap_or(i32::MAX))
+        decayed(self.lr, self.gamma, self.decay_after, epoch)
     }
+}
+
+/// Settings of pre-training as the encoder of a variational autoencoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaeConfig {
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// Learning rate of the first epoch.
+    pub lr: f64,
+    /// First epoch (from 1) after which the rate is multiplied by `gamma`,
+    /// and again after each following one.
+    pub decay_after: usize,
+    /// Factor of that decay.
+    pub gamma: f64,
+    /// Nesterov momentum.
+    pub momentum: f64,
+    /// Weight decay of every parameter.
+    pub weight_decay: f64,
+    /// Length of the latent vector.
+    pub latent: usize,
+    /// Weight of the Kullback-Leibler divergence beside the mean squared error.
+    pub beta: f64,
+}
+
+impl Default for VaeConfig {
+    /// As published: 20 epochs, batches of 64, learning rate 1e-3 halved after
+    /// epochs 10 to 19, momentum 0.9, no weight decay, 256 latent numbers,
+    /// beta 0.5.
+    fn default() -> Self {
+        Self {
+            epochs: 20,
+            batch: 64,
+            lr: 1e-3,
+            decay_after: 10,
+            gamma: 0.5,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            latent: 256,
+            beta: 0.5,
+        }
+    }
+}
+
+impl VaeConfig {
+    /// The optimiser at learning rate `lr`.
+    pub fn sgd(&self, lr: f64) -> Sgd {
+        let (momentum, weight_decay) = (self.momentum as f32, self.weight_decay as f32);
+        Sgd { lr: lr as f32, momentum, weight_decay }
+    }
+
+    /// Checks every field.
+    pub fn check(&self) -> Result<()> {
+        in_range("vae.epochs", self.epochs, 1, 100_000)?;
+        in_range("vae.batch", self.batch, 1, 1 << 16)?;
+        in_range("vae.decay_after", self.decay_after, 1, 100_000)?;
+        in_range("vae.latent", self.latent, 1, 1 << 14)?;
+        number("vae.lr", self.lr, 0.0, 1e3)?;
+        number("vae.gamma", self.gamma, 0.0, 1.0)?;
+        number("vae.momentum", self.momentum, 0.0, 0.9999)?;
+        number("vae.weight_decay", self.weight_decay, 0.0, 1e3)?;
+        number("vae.beta", self.beta, 0.0, 1e6)
+    }
+
+    /// Learning rate of epoch `epoch`, from 0.
+    pub fn rate(&self, epoch: usize) -> f64 {
+        decayed(self.lr, self.gamma, self.decay_after, epoch)
+    }
+}
+
+/// `lr` times `gamma` for each epoch from `after` (from 1) to `epoch` (from 0).
+fn decayed(lr: f64, gamma: f64, after: usize, epoch: usize) -> f64 {
+    let times = (epoch + 1).saturating_sub(after).min(1 << 16);
+    lr * gamma.powi(i32::try_from(times).unwrap_or(i32::MAX))
 }
 
 fn in_range(field: &str, value: usize, low: usize, high: usize) -> Result<()> {
@@ -212,5 +287,7 @@ mod tests {
         assert_eq!(rates[..10], [1e-3; 10]);
         assert_eq!(rates[10], 1e-3 * 0.5);
         assert_eq!(rates[19], 1e-3 * 0.5f64.powi(10));
+        let of_vae = VaeConfig::default();
+        assert_eq!((0..20).map(|epoch| of_vae.rate(epoch)).collect::<Vec<_>>(), rates);
     }
 }

@@ -1,5 +1,6 @@
-//! Training: Hebbian pre-training without labels, fine-tuning with few, and
-//! the runs on disk that both can be resumed from.
+//! Training: pre-training without labels by a Hebbian rule or, as the baseline,
+//! as the encoder of a variational autoencoder; fine-tuning with few labels;
+//! and the runs on disk that all can be resumed from.
 
 mod checkpoint;
 mod config;
@@ -8,14 +9,16 @@ mod finetune;
 mod hebbian_head;
 mod pretrain;
 mod probe;
+mod vae;
 
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};
-pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol};
+pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol, VaeConfig};
 pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
-pub use pretrain::pretrain;
+pub use pretrain::{check_rule, pretrain};
 pub use probe::{LabelledFeatures, Nystroem, Svm, SvmConfig, nearest_mean, train_head, train_svm};
+pub use vae::pretrain_vae;
 
 use hebbian_data::{Images, Skipped};
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
 use crate::engine::{Device, HebbianStep};
 use crate::linalg::sum_of_squares;
-use crate::network::{Model, Network, Tensors};
+use crate::network::{Model, Network, NetworkSpec, Pretraining, Tensors};
 use crate::rules::Rule;
 use crate::{Error, Result};
 
@@ -48,7 +48,7 @@ pub fn pretrain(
 ) -> Result<(Model, Vec<Skipped>)> {
     let depth = model.network.depth();
     config.check(depth)?;
-    check_unbiased(&model.network)?;
+    check_rule(&model.network.spec)?;
     if images.is_empty() {
         return Err(Error::Data("there are no images to pre-train on".into()));
     }
@@ -58,6 +58,7 @@ pub fn pretrain(
         (model, cursor, reference) = (checkpoint.model, checkpoint.cursor, checkpoint.extra);
     } else {
         reference = weights_of(&model.network, config);
+        model.provenance.pretraining = Pretraining::Hebbian;
         if let Some(run) = run.as_deref_mut() {
             run.save(&model, &cursor, &reference)?;
         }
@@ -158,22 +159,22 @@ pub fn pretrain(
     Ok((model, skipped))
 }
 
-/// Hebbian rules know no bias: their layers would learn by other responses than
-/// they give.
-fn check_unbiased(network: &Network) -> Result<()> {
-    let Some(index) = network.blocks.iter().position(|block| block.bias.is_some()) else {
-        return Ok(());
-    };
-    let (network, layer) = (network.spec.name.clone(), format!("L{}", index + 1));
-    let problem = "has a bias, which no Hebbian rule learns; leave `bias` out".into();
-    Err(Error::Network { network, layer, problem })
+/// Whether a Hebbian rule can train such a network.
+///
+/// # Errors
+/// If one of its layers has a bias, which no rule learns.
+pub fn check_rule(spec: &NetworkSpec) -> Result<()> {
+    let Some(layer) = spec.biased_layer() else { return Ok(()) };
+    let problem = "has a bias, which Hebbian rules do not learn; take a network without, such as \
+                   cifar-6, or pre-train it as a VAE";
+    Err(Error::Network { network: spec.name.clone(), layer, problem: problem.into() })
 }
 
-fn check_finite(network: &Network, step: usize) -> Result<()> {
+pub(super) fn check_finite(network: &Network, step: usize) -> Result<()> {
     for (index, block) in network.blocks.iter().enumerate() {
-        let norm = &block.norm;
+        let norm = block.norm.parts().into_iter().map(|(_, values)| values);
         let finite = |x: &Vec<f32>| x.iter().all(|x| x.is_finite());
-        if ![&block.weights, &norm.mean, &norm.var].into_iter().all(finite) {
+        if !norm.chain([&block.weights]).chain(&block.bias).all(finite) {
             let layer = format!("L{}", index + 1);
             return Err(Error::Diverged { stage: "pre-training", layer, step });
         }

@@ -4,10 +4,11 @@ use anyhow::{Context, Result, bail};
 use hebbian::engine::Trainer;
 use hebbian::network::Tensors;
 use hebbian::ops::Workspace;
-use hebbian::train::FinetuneConfig;
+use hebbian::train::{FinetuneConfig, VaeConfig};
 use hebbian::update::hebbian_step;
+use hebbian::vae::VaeTrainer;
 
-use crate::steps::{Subject, Work, difference, rule};
+use crate::steps::{Subject, VaeSubject, Work, difference, rule};
 
 /// Largest difference relative to the largest entry of a tensor. Forms of one
 /// layer agree ten times better; through five layers, each normalised and
@@ -110,6 +111,7 @@ fn expected(work: Work, subject: &Subject, images: usize) -> Result<Vec<Expected
             all
         }
         Work::Supervised => supervised(subject, images),
+        Work::Vae => vae(x, images)?,
     })
 }
 
@@ -139,4 +141,21 @@ fn supervised(subject: &Subject, images: usize) -> Vec<Expected> {
         all.push(Expected { name, values: after, from, is_gradient: true });
     }
     all
+}
+
+/// Losses, images and the gradients by the weights. Images go back to where
+/// the maxima were, which rounding may decide, so they count as gradients do.
+fn vae(x: &[f32], images: usize) -> Result<Vec<Expected>> {
+    let VaeSubject { mut encoder, mut vae, noise } = VaeSubject::new(images)?;
+    let mut trainer = VaeTrainer::default();
+    let beta = VaeConfig::default().beta;
+    let losses = trainer.gradients(&mut encoder, &mut vae, x, &noise, beta);
+    let losses = vec![losses.reconstruction as f32, losses.divergence as f32];
+    let names = vae.parameters(&encoder).into_iter().map(|(name, _)| name);
+    let gradients = names.zip(trainer.by_parameter()).filter(|(name, _)| name.ends_with(".weight"));
+    let gradients = gradients.map(|(name, d)| (format!("{name}.gradient"), d.clone()));
+    let delicate = [("images".to_owned(), trainer.images().to_vec())].into_iter().chain(gradients);
+    let delicate = delicate
+        .map(|(name, values)| Expected { is_gradient: true, ..Expected::new(name, values) });
+    Ok([Expected::new("losses", losses)].into_iter().chain(delicate).collect())
 }

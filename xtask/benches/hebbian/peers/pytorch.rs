@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use hebbian::network::Tensors;
+use hebbian::network::{NetworkSpec, Tensors};
 use hebbian::rules;
-use hebbian::train::FinetuneConfig;
+use hebbian::train::{FinetuneConfig, VaeConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ use super::{Answer, Python, expected};
 use crate::Bench;
 use crate::machine::GemmRates;
 use crate::report::{Section, Table, mib, ms, times};
-use crate::steps::{Form, RULES, Row, Steps, Work, rule};
+use crate::steps::{Form, RULES, Row, Steps, VAE_NETWORK, Work, rule};
 use crate::timing::Timing;
 
 const SCRIPT: &str = "pytorch.py";
@@ -86,7 +86,7 @@ pub(crate) fn measure(bench: &Bench, python: &Python, steps: &Steps) -> Result<P
         eprintln!("skipped: PyTorch, compiled: there is no C++ compiler");
     }
     for (index, &batch) in bench.batches.iter().enumerate() {
-        for work in [Work::Forward, Work::Supervised] {
+        for work in [Work::Forward, Work::Supervised, Work::Vae] {
             for &form in &forms {
                 found.add(bench, python, &settings, (work, form), (batch, batch))?;
             }
@@ -113,7 +113,7 @@ fn runs(program: &str) -> bool {
 
 /// What the script needs to know of the network, the optimiser and the rules.
 fn settings_of(bench: &Bench) -> Result<Value> {
-    let sgd = FinetuneConfig::default();
+    let (sgd, vae) = (FinetuneConfig::default(), VaeConfig::default());
     let mut all = Map::new();
     for name in RULES {
         let mut settings = match serde_json::to_value(rule(name)?.params())? {
@@ -128,6 +128,12 @@ fn settings_of(bench: &Bench) -> Result<Value> {
         "network": bench.spec()?,
         "sgd": { "lr": sgd.lr, "momentum": sgd.momentum, "weight_decay": sgd.weight_decay },
         "rules": all,
+        "vae": {
+            "network": NetworkSpec::find(VAE_NETWORK)?,
+            "lr": vae.lr,
+            "momentum": vae.momentum,
+            "beta": vae.beta,
+        },
     }))
 }
 
@@ -142,10 +148,14 @@ impl PyTorch {
     ) -> Result<()> {
         eprintln!("PyTorch: {work}, {form}, {images}");
         let outputs = bench.scratch.path().join("outputs.safetensors");
+        let inputs = match work {
+            Work::Vae => bench.vae_inputs(batch)?,
+            _ => bench.inputs(batch)?,
+        };
         let args: [(&str, OsString); 7] = [
             ("--row", work.to_string().into()),
             ("--form", form.into()),
-            ("--inputs", bench.inputs(batch)?.into()),
+            ("--inputs", inputs.into()),
             ("--settings", settings.into()),
             ("--outputs", outputs.clone().into()),
             ("--images", images.to_string().into()),
@@ -164,8 +174,8 @@ impl PyTorch {
         Ok(())
     }
 
-    /// A row of ours over PyTorch's of the same: for forward pass and
-    /// supervised step the better layout and the compiled one, for Hebbian
+    /// A row of ours over PyTorch's of the same: for forward pass, supervised
+    /// and VAE step the better layout and the compiled one, for Hebbian
     /// steps every form.
     fn ratios_of(&self, ours: &Row) -> Vec<Ratio> {
         if ours.form.is_some_and(|form| form != Form::Engine) {
@@ -261,11 +271,12 @@ impl Section for PyTorch {
              convolution: the same update by the weight gradient of a convolution, channels last; \
              naive: a tensor of positions x 128 channels x patch, on {} images\n\
              - apart: largest difference from our outputs (features; updates and outputs of each \
-             layer; loss), relative to the largest entry; of gradients and the optimiser's \
-             step in the Euclidean norm, since a response within rounding of zero decides them\n\n{}\n\
+             layer; losses), relative to the largest entry; of gradients, the optimiser's step and \
+             a VAE's images in the Euclidean norm, since a response within rounding of zero or of \
+             its neighbour decides them\n\n{}\n\
              Times as many images a second by the medians (low: our slowest run over its fastest; \
-             high: our fastest over its slowest), and our added memory over its; forward pass and \
-             supervised step over its better layout, and over it compiled:\n\n{}",
+             high: our fastest over its slowest), and our added memory over its; forward pass, \
+             supervised and VAE step over its better layout, and over it compiled:\n\n{}",
             versions.join(", "),
             NAIVE_IMAGES,
             rows.to_markdown(),

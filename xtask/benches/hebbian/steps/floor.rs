@@ -39,3 +39,13 @@ pub(crate) fn supervised(layers: &[Geometry], batch: usize, classes: usize) -> u
     let head = layers.last().map_or(0, |g| batch * g.output_len() * classes) as u64;
     3 * forward(layers, batch) - input + 3 * head
 }
+
+/// A VAE's step of a batch: encoder as in a supervised step, the linear layers
+/// to mean and log-variance and from the latent vector, and the decoder's
+/// transposed convolutions, each of which takes three times what the
+/// convolution it mirrors takes forward.
+pub(crate) fn vae(layers: &[Geometry], batch: usize, latent: usize) -> u64 {
+    let input = layers.first().map_or(0, |g| batch * g.forward_macs()) as u64;
+    let features = layers.last().map_or(0, |g| batch * g.output_len()) as u64;
+    6 * forward(layers, batch) - input + 3 * 3 * features * latent as u64
+}

@@ -1,9 +1,10 @@
-//! Forward passes, steps of both kinds and extraction, against their floors.
+//! Forward passes, steps of all kinds and extraction, against their floors.
 
 mod floor;
 mod forms;
 mod rows;
 mod subject;
+mod vae;
 mod work;
 
 use anyhow::{Result, ensure};
@@ -16,6 +17,7 @@ use crate::timing::Timing;
 pub(crate) use forms::{Form, TOLERANCE, difference};
 pub(crate) use rows::{Row, Steps};
 pub(crate) use subject::{CLASSES, Subject};
+pub(crate) use vae::{VAE_NETWORK, VaeSubject};
 pub(crate) use work::{Work, rule};
 
 /// Rules whose steps are measured.
@@ -44,6 +46,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Steps> {
             steps.add(bench, Work::Hebbian(name), Form::Engine, batch)?;
         }
         steps.add(bench, Work::Supervised, Form::Engine, batch)?;
+        steps.add(bench, Work::Vae, Form::Engine, batch)?;
     }
     steps.rows.push(extraction(bench)?);
     Ok(steps)

@@ -10,10 +10,11 @@ use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep};
 use hebbian::network::NetworkSpec;
 use hebbian::ops::Workspace;
 use hebbian::rules::{self, Rule};
-use hebbian::train::FinetuneConfig;
+use hebbian::train::{FinetuneConfig, VaeConfig};
+use hebbian::vae::VaeTrainer;
 
 use super::forms::{self, Form};
-use super::{CLASSES, RULES, Subject, floor};
+use super::{CLASSES, RULES, Subject, VaeSubject, floor};
 use crate::NETWORK;
 use crate::peers::json_lines;
 use crate::timing::Timing;
@@ -33,6 +34,8 @@ pub(crate) enum Work {
     Hebbian(&'static str),
     /// Loss, gradients and an optimiser's step.
     Supervised,
+    /// The same of the baseline's variational autoencoder.
+    Vae,
 }
 
 impl fmt::Display for Work {
@@ -41,6 +44,7 @@ impl fmt::Display for Work {
             Self::Forward => f.write_str("forward"),
             Self::Hebbian(rule) => write!(f, "{rule} step"),
             Self::Supervised => f.write_str("supervised step"),
+            Self::Vae => f.write_str("VAE step"),
         }
     }
 }
@@ -49,7 +53,8 @@ impl FromStr for Work {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let all = RULES.map(Self::Hebbian).into_iter().chain([Self::Forward, Self::Supervised]);
+        let others = [Self::Forward, Self::Supervised, Self::Vae];
+        let all = RULES.map(Self::Hebbian).into_iter().chain(others);
         let mut named = all.filter(|work| work.to_string() == name);
         named.next().with_context(|| format!("'{name}' is nothing to measure"))
     }
@@ -68,6 +73,7 @@ impl Work {
             Self::Forward => floor::forward(&layers, images),
             Self::Hebbian(name) => floor::hebbian(&layers, images, rule(name)?.reconstruction()),
             Self::Supervised => floor::supervised(&layers, images, CLASSES),
+            Self::Vae => floor::vae(&layers, images, VaeConfig::default().latent),
         })
     }
 
@@ -129,6 +135,16 @@ impl Work {
                 let step = SupervisedStep { x, labels, keep: &[], sgd };
                 time(engine.as_mut(), &mut |engine| {
                     engine.supervised_step(&mut network, &mut head, &step)?;
+                    Ok(())
+                })
+            }
+            Self::Vae => {
+                let VaeSubject { mut encoder, mut vae, noise } = VaeSubject::new(images)?;
+                let (mut trainer, config) = (VaeTrainer::default(), VaeConfig::default());
+                let (beta, sgd) = (config.beta, config.sgd(config.lr));
+                Timing::of(runs, || {
+                    trainer.gradients(&mut encoder, &mut vae, x, &noise, beta);
+                    trainer.step(&mut encoder, &mut vae, &sgd);
                     Ok(())
                 })
             }
