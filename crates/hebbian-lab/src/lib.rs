@@ -21,7 +21,7 @@
 //! - [`grid`](mod@grid): cells and their order;
 //! - [`data`]: data sets, splits, what they are called by content;
 //! - [`stage`], [`cell`], [`retrieval`]: the work;
-//! - [`run`]: the loop over cells, shards, locks;
+//! - [`run`](mod@run): the loop over cells, shards, locks;
 //! - [`results`]: lines of results;
 //! - [`statistics`], [`summary`], [`markdown`]: what they say together;
 //! - [`estimate`]: how long the rest will take.

@@ -86,10 +86,10 @@ pub struct Preview<'a> {
     pub left: Estimate,
 }
 
-/// Says what [`run`] would do.
+/// Says what [`run()`] would do.
 ///
 /// # Errors
-/// As [`run`], but for those of the work itself.
+/// As [`run()`], but for those of the work itself.
 pub fn preview<'a>(
     experiment: &'a Experiment,
     data: &Data,
