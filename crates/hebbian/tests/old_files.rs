@@ -73,7 +73,7 @@ fn a_model_that_always_had_a_rule() {
     assert_eq!(model.provenance.pretraining, Pretraining::Hebbian);
     let block = &model.network.blocks[0];
     assert_eq!((&block.bias, block.weights[53], block.norm.var[0]), (&None, 54.0, 3.0));
-    assert_eq!(model.head.unwrap().bias, [1.0, 2.0]);
+    assert_eq!(model.head.unwrap().out.bias, [1.0, 2.0]);
     // One that was not pre-trained.
     let model = open(&ALWAYS_A_RULE.replace("images = 640", "images = 0")).unwrap();
     assert_eq!(model.provenance.pretraining, Pretraining::None);
