@@ -158,7 +158,7 @@ pub fn retrieval(
     };
     let mut count = progress.counter("ranking");
     let (known, asked, options) = (&gallery_labels, &query_labels, &how.options);
-    Ok(evaluate(vectors, known, queries, asked, options, |done, total| count(done, total))?)
+    Ok(evaluate(vectors, known, queries, asked, options, &mut count)?)
 }
 
 /// Prints a retrieval report.

@@ -17,7 +17,9 @@ pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use pretrain::{check_rule, pretrain};
-pub use probe::{LabelledFeatures, Nystroem, Svm, SvmConfig, nearest_mean, train_head, train_svm};
+pub use probe::{
+    LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig, nearest_mean, train_head, train_svm,
+};
 pub use vae::pretrain_vae;
 
 use hebbian_data::{Images, Skipped};

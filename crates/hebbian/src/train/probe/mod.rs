@@ -18,6 +18,10 @@ use crate::Result;
 /// Rows read at a time where their order is free.
 const BLOCK: usize = 128;
 
+/// Replaces the contents of a buffer by the vectors of these numbers (rows x
+/// dimension, in the order asked for).
+pub type ReadRows<'a> = &'a (dyn Fn(&[usize], &mut Vec<f32>) -> Result<()> + Sync + 'a);
+
 /// Feature vectors with a label each, wherever they are.
 #[derive(Clone, Copy)]
 pub struct LabelledFeatures<'a> {
@@ -27,7 +31,6 @@ pub struct LabelledFeatures<'a> {
     pub labels: &'a [u32],
     /// Number of classes.
     pub classes: usize,
-    /// Replaces the contents of a buffer by the vectors of these numbers (rows
-    /// x `dim`, in the order asked for).
-    pub read: &'a (dyn Fn(&[usize], &mut Vec<f32>) -> Result<()> + Sync),
+    /// How they are read.
+    pub read: ReadRows<'a>,
 }
