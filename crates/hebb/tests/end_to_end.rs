@@ -333,7 +333,7 @@ fn the_vae_baseline_from_photos_to_labels() {
     assert_eq!(csv.lines().count(), 121);
     let probe = ok(&["probe", &photos, &photos, "--model", &run, "-k", "1", "--json"]);
     let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
-    assert!(probe[0]["nearest_neighbours"].as_f64() > Some(0.9), "{probe}");
+    assert!(probe[0]["accuracy"]["knn"].as_f64() > Some(0.9), "{probe}");
 }
 
 #[test]
