@@ -261,31 +261,28 @@ fn an_experiment_ranks_codes() {
     let text = format!(
         r#"
 name = "codes"
-pretrained = false
-layers = ["L2"]
 data = {{ name = "sample", train = "photos", test = "photos" }}
 split = {{ train = 100, validation = 20, seed = 1, stratified = true }}
-labels = {{ fraction = 0.5, stratified = true }}
-retrieval = {{ layer = "L2", features = "code-binary", ks = [10] }}
-[settings]
+grid = {{ layers = ["L2"], seeds = [0], regimes = [{{ fraction = 0.5 }}] }}
+finetune = {{ epochs = 2, classifier = {{ hidden = 16 }} }}
+retrieval = {{ layers = ["L2"], features = "code-binary", ks = [10] }}
+[[method]]
+name = "no pre-training"
+pretrain = "none"
 network = '{network}'
-[settings.finetune]
-epochs = 2
-classifier = {{ hidden = 16 }}
 "#
     );
     std::fs::write(&file, &text).unwrap();
     let (data, out) = (dir.path().to_str().unwrap(), at(&dir, "out"));
-    let run = ["experiment", "run", &file, "--data", data, "--out", &out, "--json"];
-    let cells: serde_json::Value = serde_json::from_str(&ok(&run)).unwrap();
-    assert_eq!(cells[0]["retrieval"]["gallery"], 100, "{cells}");
-    let gallery = std::fs::read_to_string(format!("{out}/gallery/gallery.toml")).unwrap();
-    assert!(
-        gallery.contains("layer = \"code-binary\"") && gallery.contains("dim = 16"),
-        "{gallery}"
-    );
+    let results = at(&dir, "codes.jsonl");
+    let run = ["experiment", "run", &file, "--data", data, "--out", &out, "--results", &results];
+    ok(&run);
+    let line = std::fs::read_to_string(&results).unwrap();
+    let cell: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    assert_eq!(cell["retrieval"]["gallery"], 100, "{cell}");
+    assert_eq!(cell["config"]["finetune"]["classifier"]["hidden"], 16, "{cell}");
     // Without a hidden layer there is no code, which is said before anything is computed.
-    std::fs::write(&file, text.replace("classifier = { hidden = 16 }", "")).unwrap();
+    std::fs::write(&file, text.replace(", classifier = { hidden = 16 }", "")).unwrap();
     let fresh = at(&dir, "fresh");
     let run = ["experiment", "run", &file, "--data", data, "--out", &fresh];
     fails(&run, 2, &["codes.toml", "retrieval.features", "hidden layer"]);

@@ -44,6 +44,8 @@ struct Record<'a> {
 #[derive(Serialize)]
 struct Ranked<'a> {
     gallery: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<&'a str>,
     ks: &'a [usize],
     #[serde(skip_serializing_if = "Option::is_none")]
     truncate: Option<usize>,
@@ -85,7 +87,8 @@ impl<'a> Job<'a> {
             finetune: &experiment.finetune,
             retrieval: ranked.then_some(experiment.retrieval.as_ref()).flatten().map(|asked| {
                 let gallery = data.labelled_digest(Set::Train, &draw.split.train);
-                Ranked { gallery, ks: &asked.ks, truncate: asked.truncate }
+                let features = asked.features.as_deref();
+                Ranked { gallery, features, ks: &asked.ks, truncate: asked.truncate }
             }),
         };
         let key = Key::of(&record)?;

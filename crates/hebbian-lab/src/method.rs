@@ -3,12 +3,14 @@
 use hebbian::error::{Error, Result};
 use hebbian::network::{NetworkSpec, RuleRecord};
 use hebbian::rules::{self, RULES, Rule};
-use hebbian::train::{PretrainConfig, PretrainOrder};
+use hebbian::train::{PretrainConfig, PretrainOrder, VaeConfig};
 use hebbian_data::Whitening;
 use serde::Serialize;
 
 /// Word for a network that is not pre-trained.
 pub const NONE: &str = "none";
+/// Word for the published baseline, the encoder of a variational autoencoder.
+pub const VAE: &str = "vae";
 
 /// A row of the grid, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +43,15 @@ pub enum Pretraining {
         /// How it is applied.
         config: PretrainConfig,
     },
+    /// As the encoder of a variational autoencoder.
+    Vae {
+        /// How that is trained.
+        config: VaeConfig,
+    },
 }
 
 impl Pretraining {
-    /// The kind named `name` (`none`, or a rule's name) with its parameters
+    /// The kind named `name` (`none`, `vae` or a rule's name) with its parameters
     /// and settings, for a network of `layers` layers.
     ///
     /// # Errors
@@ -62,33 +69,42 @@ impl Pretraining {
             }
             return Ok(Self::None);
         }
+        let wrong = |e: toml::de::Error| Error::config("settings", e.message().trim());
+        if name == VAE {
+            if let Some(key) = params.keys().next() {
+                let problem = format!("'{key}' is set, but a VAE learns by no rule");
+                return Err(Error::config("rule", problem));
+            }
+            let config: VaeConfig = settings.try_into().map_err(wrong)?;
+            config.check()?;
+            return Ok(Self::Vae { config });
+        }
         if !RULES.iter().any(|info| info.name == name) {
             let known: Vec<_> = RULES.iter().map(|info| info.name).collect();
-            let problem = format!("'{name}' is none of none, {}", known.join(", "));
+            let problem = format!("'{name}' is none of none, vae, {}", known.join(", "));
             return Err(Error::config("pretrain", problem));
         }
         let rule = rules::build(name, params)?;
-        let config: PretrainConfig = settings
-            .try_into()
-            .map_err(|e: toml::de::Error| Error::config("settings", e.message().trim()))?;
+        let config: PretrainConfig = settings.try_into().map_err(wrong)?;
         config.check(layers)?;
         let rule = RuleRecord { name: rule.name().into(), params: rule.params() };
         Ok(Self::Hebbian { rule, config })
     }
 
-    /// Its name in files: `none`, or the rule's.
+    /// Its name in files: `none`, `vae`, or the rule's.
     pub fn name(&self) -> &str {
         match self {
             Self::None => NONE,
+            Self::Vae { .. } => VAE,
             Self::Hebbian { rule, .. } => &rule.name,
         }
     }
 
-    /// The rule whose forward pass the network has. Without pre-training that
-    /// is HPCA's: a plain projection and ReLU.
+    /// The rule whose forward pass the network has. Without one that is HPCA's:
+    /// a plain projection and ReLU.
     pub fn rule(&self) -> Result<Box<dyn Rule>> {
         match self {
-            Self::None => rules::build("hpca", toml::Table::new()),
+            Self::None | Self::Vae { .. } => rules::build("hpca", toml::Table::new()),
             Self::Hebbian { rule, .. } => rules::build(&rule.name, rule.params.clone()),
         }
     }
@@ -98,6 +114,7 @@ impl Pretraining {
         match self {
             Self::None => 0,
             Self::Hebbian { config, .. } => config.epochs,
+            Self::Vae { config } => config.epochs,
         }
     }
 
@@ -106,6 +123,7 @@ impl Pretraining {
     pub fn has_epochs(&self) -> bool {
         match self {
             Self::None => false,
+            Self::Vae { .. } => true,
             Self::Hebbian { config, .. } => {
                 config.order == PretrainOrder::Together && config.tolerance == 0.0
             }
@@ -114,7 +132,7 @@ impl Pretraining {
 
     /// The whitening that the published protocol gives it.
     pub fn published_whitening(&self) -> Result<Whitening> {
-        let wants = *self != Self::None && self.rule()?.wants_whitening();
+        let wants = matches!(self, Self::Hebbian { .. }) && self.rule()?.wants_whitening();
         Ok(if wants { Whitening::Fh } else { Whitening::None })
     }
 }

@@ -87,10 +87,11 @@ pub(crate) fn rank(
     device: &Device,
     observer: train::Observer<'_>,
 ) -> Result<Ranked> {
+    let layer = FeatureLayer::of(model, asked.features.as_deref())?;
     let files = folder.join("gallery");
-    let (found, _) = features(model, gallery, ("indexing", &files), device, observer)?;
+    let (found, _) = features(model, layer, gallery, ("indexing", &files), device, observer)?;
     let files = folder.join("queries");
-    let (asking, rows) = features(model, queries, ("queries", &files), device, observer)?;
+    let (asking, rows) = features(model, layer, queries, ("queries", &files), device, observer)?;
     let classes = gallery.classes();
     let known = found.items().iter().map(|item| {
         let class = item.label.as_ref()?;
@@ -120,14 +121,14 @@ fn as_error(error: hebbian_search::Error) -> Error {
 /// the images that could be read.
 fn features(
     model: &Model,
+    layer: FeatureLayer,
     data: &Dataset,
     (name, folder): (&str, &Path),
     device: &Device,
     observer: train::Observer<'_>,
 ) -> Result<(Gallery, Vec<usize>)> {
-    let layer = FeatureLayer::Layer(model.network.depth());
     let dim = layer.len(model);
-    let info = GalleryInfo::new(dim, model.fingerprint()?, "an experiment", model.layer());
+    let info = GalleryInfo::new(dim, model.fingerprint()?, "an experiment", layer.to_string());
     if let Some(parent) = folder.parent() {
         fs_err::create_dir_all(parent)?;
     }

@@ -6,8 +6,8 @@ use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
 use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec, Tensors};
 use hebbian::train::{
-    self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, accuracy,
-    for_each_features, pretrain, train_head,
+    self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig,
+    accuracy, for_each_features, pretrain, pretrain_vae, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -142,14 +142,9 @@ impl<'a> Stage<'a> {
             observer(event);
         };
         let work = Work { run: &mut run, device, observer: &mut ticking };
-        let (model, convergence) = match (&self.method.pretraining, self.convergence) {
-            (Pretraining::None, _) => (self.random(work.observer)?, Vec::new()),
-            (Pretraining::Hebbian { config, .. }, None) => {
-                (self.hebbian(config, work)?, Vec::new())
-            }
-            (Pretraining::Hebbian { config, .. }, Some(asked)) => {
-                self.hebbian_by_epochs(config, asked, work)?
-            }
+        let (model, convergence) = match self.convergence {
+            None => (self.pretrained(self.method.pretraining.epochs(), work)?, Vec::new()),
+            Some(asked) => self.pretrained_by_epochs(asked, work)?,
         };
         model.save(&run.model_path())?;
         let result = StageResult {
@@ -206,31 +201,48 @@ impl<'a> Stage<'a> {
         let size = Size { height: network.input[0], width: network.input[1] };
         let mut count = counter("channel statistics", observer);
         let preprocess = Preprocess::fit(&self.images(), size, *whitening, *smoothing, &mut count)?;
-        Model::new(network.clone(), pretraining.rule()?.as_ref(), preprocess, self.seed)
+        match pretraining {
+            Pretraining::Vae { .. } => Model::without_rule(network.clone(), preprocess, self.seed),
+            _ => Model::new(network.clone(), pretraining.rule()?.as_ref(), preprocess, self.seed),
+        }
     }
 
-    /// Pre-trained by a Hebbian rule, on images alone.
-    fn hebbian(&self, config: &PretrainConfig, work: Work<'_>) -> Result<Model> {
+    /// After so many epochs of pre-training, on images alone.
+    fn pretrained(&self, epochs: usize, work: Work<'_>) -> Result<Model> {
         let Work { run, device, observer } = work;
+        if self.method.pretraining == Pretraining::None {
+            return self.random(observer);
+        }
         let from = run.load()?;
         let model = match &from {
             Some(checkpoint) => checkpoint.model.clone(),
             None => self.random(observer)?,
         };
-        let rule = self.method.pretraining.rule()?;
-        let rule = rule.as_ref();
-        Ok(pretrain(model, rule, &self.images(), config, device, Some(run), from, observer)?.0)
+        let (images, run) = (self.images(), Some(run));
+        let trained = match &self.method.pretraining {
+            Pretraining::None => return Ok(model),
+            Pretraining::Hebbian { config, .. } => {
+                let rule = self.method.pretraining.rule()?;
+                let config = PretrainConfig { epochs, ..config.clone() };
+                pretrain(model, rule.as_ref(), &images, &config, device, run, from, observer)?
+            }
+            Pretraining::Vae { config } => {
+                let config = VaeConfig { epochs, ..config.clone() };
+                pretrain_vae(model, &images, None, &config, run, from, observer)?
+            }
+        };
+        Ok(trained.0)
     }
 
     /// The same, stopped after each epoch for a look. An epoch begins where
     /// the one before it ended, so the model is the same in the end.
-    fn hebbian_by_epochs(
+    fn pretrained_by_epochs(
         &self,
-        config: &PretrainConfig,
         asked: &Convergence,
         work: Work<'_>,
     ) -> Result<(Model, Vec<Probe>)> {
         let Work { run, device, observer } = work;
+        let epochs = self.method.pretraining.epochs();
         let path = self.folder.join("probes.json");
         let mut probes: Vec<Probe> = if path.is_file() { load(&path)? } else { Vec::new() };
         let done = |probes: &[Probe], epoch| probes.iter().any(|probe| probe.epoch == epoch);
@@ -240,17 +252,16 @@ impl<'a> Stage<'a> {
             run.save(&model, &Cursor::default(), &Tensors::default())?;
             save(&path, &probes)?;
         }
-        for epoch in 1..=config.epochs {
-            if done(&probes, epoch) && epoch < config.epochs {
+        for epoch in 1..=epochs {
+            if done(&probes, epoch) && epoch < epochs {
                 continue;
             }
-            let so_far = PretrainConfig { epochs: epoch, ..config.clone() };
-            let model = self.hebbian(&so_far, Work { run, device, observer })?;
+            let model = self.pretrained(epoch, Work { run, device, observer })?;
             if !done(&probes, epoch) {
                 self.probe(&model, epoch, asked, device, observer, &mut probes)?;
                 save(&path, &probes)?;
             }
-            if epoch == config.epochs {
+            if epoch == epochs {
                 return Ok((model, probes));
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hebbian::error::{Error, Result};
-use hebbian::network::toml_problem;
+use hebbian::network::{FeatureLayer, toml_problem};
 use hebbian::train::{FinetuneConfig, Protocol};
 use hebbian_data::Amount;
 use serde::Deserialize;
@@ -60,6 +60,7 @@ struct RegimeSection {
 struct RetrievalSection {
     layers: Vec<Spanned<String>>,
     fractions: Option<Vec<Spanned<f64>>>,
+    features: Option<Spanned<String>>,
     ks: Spanned<Vec<usize>>,
     truncate: Option<usize>,
 }
@@ -107,7 +108,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
     let layers = layers(&source, &file.grid.layers, &methods)?;
     let regimes = regimes(&source, &file.grid)?;
     let (retrieval, convergence) = (&file.retrieval, &file.convergence);
-    let retrieval = retrieval.as_ref().map(|r| checked_retrieval(&source, r, &layers, &regimes));
+    let retrieval =
+        retrieval.as_ref().map(|r| checked_retrieval(&source, r, &layers, &regimes, &finetune));
     let convergence =
         convergence.as_ref().map(|c| checked_convergence(&source, c, &layers, &methods));
     let (retrieval, convergence) = (retrieval.transpose()?, convergence.transpose()?);
@@ -228,6 +230,7 @@ fn checked_retrieval(
     section: &RetrievalSection,
     layers: &[String],
     regimes: &[Regime],
+    finetune: &FinetuneConfig,
 ) -> Result<Retrieval> {
     let known = |layer| known_layer(source, layer, "retrieval.layers", layers);
     let chosen = section.layers.iter().map(known).collect::<Result<_>>()?;
@@ -244,7 +247,17 @@ fn checked_retrieval(
         let problem = "must hold ranks from 1 on, none beyond retrieval.truncate";
         return source.fail(section.ks.span(), "retrieval.ks", problem);
     }
-    Ok(Retrieval { layers: chosen, fractions, ks, truncate: section.truncate })
+    if let Some(name) = &section.features {
+        // What every ranked cell has: the layers of the lowest.
+        let depths = section.layers.iter().filter_map(|layer| layer.get_ref()[1..].parse().ok());
+        let (depth, has_code) = (depths.min().unwrap_or(0), !finetune.classifier.is_linear());
+        if let Err(problem) = FeatureLayer::parse(name.get_ref(), depth, has_code) {
+            return source.fail(name.span(), "retrieval.features", problem);
+        }
+    }
+    let features = section.features.as_ref().map(|name| name.get_ref().clone());
+    let truncate = section.truncate;
+    Ok(Retrieval { layers: chosen, fractions, features, ks, truncate })
 }
 
 fn checked_convergence(

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::source::Source;
+use crate::method::VAE;
 use crate::{Method, Pretraining};
 
 /// A method as it is written.
@@ -88,7 +89,11 @@ fn method(source: &Source<'_>, section: &Spanned<MethodSection>) -> Result<Metho
 /// A preset, or a network file beside the experiment file: at its path from
 /// there, or, as in an OUT folder, by its name alone.
 fn network(source: &Source<'_>, section: &MethodSection) -> Result<(NetworkSpec, Option<String>)> {
-    let Some(name) = &section.network else { return Ok((NetworkSpec::find("cifar-6")?, None)) };
+    let Some(name) = &section.network else {
+        let vae = section.pretrain.get_ref() == VAE;
+        let preset = if vae { "cifar-6-backprop" } else { "cifar-6" };
+        return Ok((NetworkSpec::find(preset)?, None));
+    };
     let (field, given) = ("method.network", Path::new(name.get_ref()));
     if PRESETS.iter().any(|(preset, _)| preset == name.get_ref()) {
         return Ok((NetworkSpec::find(name.get_ref())?, None));

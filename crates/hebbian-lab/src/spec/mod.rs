@@ -122,6 +122,9 @@ pub struct Retrieval {
     pub layers: Vec<String>,
     /// Amounts of labels.
     pub fractions: Vec<f64>,
+    /// Features that are ranked (`code`, `code-binary`, `pixels`, a layer
+    /// below); none: those of the cell's layer.
+    pub features: Option<String>,
     /// Ranks reported beside the whole ranking.
     pub ks: Vec<usize>,
     /// Length at which rankings are cut; none: the whole gallery.
