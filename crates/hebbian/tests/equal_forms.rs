@@ -33,10 +33,14 @@ fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
 /// Largest difference over the largest entry, and over what single precision
 /// can resolve of the terms that were summed.
 fn close(got: &[f32], want: &[f64]) -> Result<(), TestCaseError> {
+    close_within(2e-5, got, want)
+}
+
+fn close_within(tolerance: f64, got: &[f32], want: &[f64]) -> Result<(), TestCaseError> {
     let largest = want.iter().fold(1e-3f64, |m, w| m.max(w.abs()));
     for (g, w) in got.iter().zip(want) {
         let error = (f64::from(*g) - w).abs() / largest;
-        prop_assert!(error < 2e-5, "{g} against {w}, {error} of {largest}");
+        prop_assert!(error < tolerance, "{g} against {w}, {error} of {largest}");
     }
     Ok(())
 }
@@ -75,7 +79,11 @@ proptest! {
             }
             let name = rule.name();
             let want = rule.naive_f64(&Samples { x: &double(&patches), w: &double(&w), d });
-            close(&naive_update(rule.as_ref(), d, &patches, &w), &want)?;
+            // The naive form adds one patch after the other, so each addition
+            // may round the whole sum; the others add parts.
+            let roundings = (patches.len() / d) as f64 * f64::from(f32::EPSILON) / 2.0;
+            let naive = naive_update(rule.as_ref(), d, &patches, &w);
+            close_within(roundings.max(2e-5), &naive, &want)?;
             close(&published_update(rule.as_ref(), d, &patches, &w).delta(), &want)?;
             let mut out = vec![f32::NAN; batch * g.output_len()];
             let mut workspace = Workspace::default();
