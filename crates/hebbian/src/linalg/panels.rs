@@ -212,7 +212,7 @@ impl WithSimd for Project<'_> {
     }
 }
 
-/// Buffers of [`add_outer`].
+/// Buffers of [`outer`].
 #[derive(Default)]
 pub struct Packing {
     strips: Aligned,

@@ -69,7 +69,7 @@ pub(crate) fn affine(z: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {
     });
 }
 
-/// [`affine`], in place.
+/// `out = z * scale + shift`, channel by channel, in place.
 pub fn affine_in_place(z: &mut [f32], scale: &[f32], shift: &[f32]) {
     z.par_chunks_mut(ROWS * scale.len()).for_each(|rows| {
         simd(
