@@ -1,7 +1,7 @@
 """Makes vae.safetensors: what PyTorch computes, in double precision, for a
 small variational autoencoder: losses, reconstruction, all gradients, and the
-parameters and running statistics after a Nesterov step. Needs torch and
-safetensors:
+parameters and running statistics after a Nesterov step; and how far the
+gradients in single precision are from those. Needs torch and safetensors:
 
     python3 vae.py vae.safetensors
 
@@ -46,12 +46,14 @@ def last(t):
     return t.detach().to(torch.float32).contiguous().clone()
 
 
-out = {}
-torch.set_default_dtype(torch.float64)
-for name, (side, blocks) in NETWORKS.items():
+def run(name, dtype):
+    """All tensors of a network, computed in `dtype`."""
+    out = {}
+    torch.set_default_dtype(dtype)
+    side, blocks = NETWORKS[name]
     torch.manual_seed(11)
     # Rounded to single precision, so that both sides start from equal numbers.
-    random = lambda *shape: torch.randn(*shape).float().double()
+    random = lambda *shape: torch.randn(*shape, dtype=torch.float64).float().to(dtype)
     parts = {}
 
     def layer(key, weight, bias, norm):
@@ -137,4 +139,15 @@ for name, (side, blocks) in NETWORKS.items():
         for part in ("mean", "var"):
             # By neuron, batch x channels x height x width; by channel, the same of 1 x 1.
             out[f"{name}.{key}.{part}"] = last(p[part]).flatten()
+    return out
+
+
+out = {}
+for name in NETWORKS:
+    exact, single = run(name, torch.float64), run(name, torch.float32)
+    out |= exact
+    for key, value in exact.items():
+        if f"{name}.d_" in key:
+            # How far single precision is off, of the largest entry: what rounding makes of it.
+            out[key.replace(".d_", ".rounding_")] = ((single[key] - value).abs().max() / value.abs().max()).view(1)
 save_file(out, sys.argv[1])

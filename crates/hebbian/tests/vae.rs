@@ -39,12 +39,16 @@ fn spec(text: &str) -> NetworkSpec {
 }
 
 fn close(what: &str, got: &[f32], want: &[f32]) {
+    close_within(2e-5, what, got, want);
+}
+
+fn close_within(tolerance: f32, what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(1e-6f32, |m, w| m.max(w.abs()));
     let apart =
         |m: f32, (g, w): (&f32, &f32)| if g.is_nan() { f32::NAN } else { m.max((g - w).abs()) };
     let error = got.iter().zip(want).fold(0.0, apart) / largest;
-    assert!(error < 2e-5, "{what}: {error}");
+    assert!(error < tolerance, "{what}: {error}, not below {tolerance}");
 }
 
 /// A parameter by its name.
@@ -99,7 +103,10 @@ fn losses_gradients_statistics_and_steps_equal_pytorch() {
                 assert!(gradient.iter().all(|d| d.abs() < 1e-5), "{key}");
                 continue;
             }
-            close(&format!("{name} {key}"), gradient, &get(&format!("d_{key}")));
+            // What rounding makes of a gradient differs from one to the next: by PyTorch's own.
+            let tolerance = 1e-5f32.max(4.0 * get(&format!("rounding_{key}"))[0]);
+            let want = get(&format!("d_{key}"));
+            close_within(tolerance, &format!("{name} {key}"), gradient, &want);
         }
         let norms = network.blocks.iter().map(|b| &b.norm).enumerate();
         let norms = norms.map(|(i, norm)| (format!("L{}", i + 1), norm));

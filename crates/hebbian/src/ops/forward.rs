@@ -6,7 +6,7 @@ use super::patches::{gather, in_place, locate};
 use super::products::project_patches;
 use super::workspace::{Tile, sized, tiles};
 use super::{Geometry, Workspace, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{project, simd, tanh};
+use crate::linalg::{Panels, project, simd, tanh};
 
 /// What a neuron makes of its projection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,9 +48,10 @@ pub fn block_forward(
     winners: Option<&mut [u8]>,
 ) {
     if unfolds(g, batch) {
-        let Workspace { patches, projections, .. } = workspace;
+        let Workspace { patches, projections, panels, .. } = workspace;
         let patches = gather_batch(g, batch, x, patches);
-        let projections = project_batch(patches, weights, &mut [], g.patch_len(), projections);
+        let projections =
+            project_batch(patches, weights, &mut [], g.patch_len(), panels, projections);
         finish_batch(g, batch, projections, response, out, winners);
         return;
     }
@@ -170,11 +171,12 @@ pub(crate) fn project_batch<'a>(
     weights: &[f32],
     norms: &mut [f32],
     d: usize,
+    panels: &mut Panels,
     buffer: &'a mut Vec<f32>,
 ) -> &'a mut [f32] {
     let (n, c) = (patches.len() / d, weights.len() / d);
     let projections = sized(buffer, n * c);
-    project_patches(patches, weights, norms, d, projections);
+    project_patches(patches, weights, norms, d, panels, projections);
     projections
 }
 

@@ -3,11 +3,15 @@
 
 use rayon::prelude::*;
 
-use crate::linalg::{Mat, MatMut, gemm, sum_of_squares};
+use crate::linalg::{Mat, MatMut, Panels, Rows, gemm, project, sum_of_squares};
 
-/// Patches and neurons whose products one task computes.
-const PATCHES: usize = 192;
+/// Neurons whose products one task computes.
 const NEURONS: usize = 128;
+/// The same where weights are read where they lie: some strips of the kernel,
+/// and weights that stay in a core's cache.
+const FEW_NEURONS: usize = 24;
+/// Patches whose products one task computes.
+const PATCHES: usize = 192;
 /// Columns of the patches' gradient one task computes.
 const COLUMNS: usize = 288;
 
@@ -18,28 +22,45 @@ pub(crate) fn project_patches(
     weights: &[f32],
     norms: &mut [f32],
     d: usize,
+    panels: &mut Panels,
     out: &mut [f32],
 ) {
     let (n, c) = (patches.len() / d, weights.len() / d);
-    let mut norms = Some(norms);
-    let starts = (0..n).step_by(PATCHES);
-    let blocks = out.chunks_mut(PATCHES * c).zip(starts).map(|(out, start)| {
-        let rows = out.len() / c;
-        let patches = Mat::new(&patches[start * d..(start + rows) * d], rows, d);
-        let norms = norms.take().unwrap_or_default().chunks_mut(NEURONS).map(Some);
-        let norms = norms.chain(std::iter::repeat_with(|| None));
-        let blocks = MatMut::new(out, rows, c).split_cols(NEURONS).into_iter();
-        blocks.zip(weights.chunks(NEURONS * d)).zip(norms).map(move |b| (patches, b)).collect()
-    });
-    let blocks: Vec<Vec<_>> = blocks.collect();
-    blocks.into_par_iter().flatten().for_each(|(patches, ((mut out, weights), norms))| {
-        if let Some(norms) = norms {
-            let rows = norms.iter_mut().zip(weights.chunks_exact(d));
-            rows.for_each(|(norm, w)| *norm = sum_of_squares(w).sqrt());
+    let few = n < c;
+    let size = if few { FEW_NEURONS } else { NEURONS };
+    let panels = few.then(|| panels.pack(patches, d));
+    let mut norms = norms.chunks_mut(size);
+    let blocks = MatMut::new(out, n, c).split_cols(size).into_iter().zip(weights.chunks(size * d));
+    let blocks: Vec<_> = blocks.map(|block| (block, norms.next().unwrap_or_default())).collect();
+    blocks.into_par_iter().for_each(|((mut out, weights), norms)| {
+        match panels {
+            Some(panels) => project_few(weights, d, panels, &mut out),
+            None => out
+                .split_rows(PATCHES)
+                .into_par_iter()
+                .zip(patches.par_chunks(PATCHES * d))
+                .for_each(|(mut out, patches)| {
+                    let (rows, neurons) = out.shape();
+                    let weights = Mat::new(weights, neurons, d).t();
+                    gemm(&mut out, 0.0, 1.0, Mat::new(patches, rows, d), weights);
+                }),
         }
-        let neurons = Mat::new(weights, out.shape().1, d);
-        gemm(&mut out, 0.0, 1.0, patches, neurons.t());
+        let rows = norms.iter_mut().zip(weights.chunks_exact(d));
+        rows.for_each(|(norm, w)| *norm = sum_of_squares(w).sqrt());
     });
+}
+
+/// Projections of few patches, which are packed, while the weights are read
+/// once and where they lie: there are more of them than fit the cache.
+fn project_few(weights: &[f32], d: usize, patches: &Panels, out: &mut MatMut<'_>) {
+    let (n, neurons) = out.shape();
+    let starts: Vec<usize> = (0..neurons).map(|neuron| neuron * d).collect();
+    let mut transposed = vec![0.0; neurons * n];
+    project(&Rows::new(weights, &starts, (1, 0, d)), patches, &mut transposed);
+    for patch in 0..n {
+        let values = transposed[patch..].iter().step_by(n);
+        out.row(patch).iter_mut().zip(values).for_each(|(out, &u)| *out = u);
+    }
 }
 
 /// `dW = dU^T X`: gradient by the weights (C x D), from that by the

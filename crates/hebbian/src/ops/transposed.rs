@@ -86,7 +86,7 @@ pub fn transposed_backward(
     if unfolds(g, batch) {
         let patches = gather_batch(g, batch, d_map, &mut workspace.patches);
         gradient_by_weights(y, patches, d, d_weights);
-        project_patches(patches, weights, &mut [], d, d_y);
+        project_patches(patches, weights, &mut [], d, &mut workspace.panels, d_y);
         d_bias.fill(0.0);
         d_map.chunks(SUMMED_ROWS * places).for_each(|rows| add_column_sums(rows, d_bias));
         return;

@@ -3,7 +3,7 @@
 use super::batch::{Given, ROWS};
 use super::target::Target;
 use super::{Order, Scratch, UpdateSums, batch, row_norms};
-use crate::linalg::{add_assign, sum_of_squares};
+use crate::linalg::{Panels, add_assign, sum_of_squares};
 use crate::ops::{Geometry, gather, project_batch};
 use crate::rules::{Projections, Reconstruction, Rule, Samples};
 
@@ -29,7 +29,7 @@ pub fn naive_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32])
 pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f32]) -> UpdateSums {
     let c = weights.len() / d;
     let mut projections = Vec::new();
-    let u = &*project_batch(patches, weights, &mut [], d, &mut projections);
+    let u = &*project_batch(patches, weights, &mut [], d, &mut Panels::default(), &mut projections);
     let norms = row_norms(weights, d);
     let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
     let mut gates = vec![0.0; u.len()];
@@ -56,7 +56,7 @@ pub fn update_in_order(
 ) -> UpdateSums {
     let mut buffer = Vec::new();
     let projections: &[f32] = if order.0.unmixes() {
-        project_batch(patches, weights, &mut [], d, &mut buffer)
+        project_batch(patches, weights, &mut [], d, &mut Panels::default(), &mut buffer)
     } else {
         &[]
     };

@@ -210,10 +210,10 @@ fn unfolded(
     out: &mut [f32],
 ) {
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
-    let Workspace { patches, projections, gates, scratch, .. } = workspace;
+    let Workspace { patches, projections, panels, gates, scratch, .. } = workspace;
     let patches = &*gather_batch(g, batch, x, patches);
     let mut norms = vec![0.0; if needs_norms(rule) { c } else { 0 }];
-    let u = project_batch(patches, target.weights(), &mut norms, d, projections);
+    let u = project_batch(patches, target.weights(), &mut norms, d, panels, projections);
     let mut scale = None;
     let gating = Gating::new(rule, &norms, &mut scale);
     let gates = sized(gates, n * c);

@@ -52,7 +52,9 @@ impl VaeTrainer {
         let Trunk { workspace, saved, .. } = &mut self.trunk;
         let features = saved.last().map_or(&[][..], |last| &last.out);
         self.code.resize(batch * 2 * latent, 0.0);
-        project_patches(features, &vae.weights, &mut [], features.len() / batch, &mut self.code);
+        let len = features.len() / batch;
+        let panels = &mut workspace.panels;
+        project_patches(features, &vae.weights, &mut [], len, panels, &mut self.code);
         for code in self.code.chunks_exact_mut(2 * latent) {
             code.iter_mut().zip(&vae.bias).for_each(|(code, bias)| *code += bias);
         }
