@@ -8,6 +8,8 @@ use hebbian::linalg::{Mat, MatMut, gemm};
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 
+use crate::timing::summary;
+
 /// The machine and what the program was built with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
@@ -87,11 +89,12 @@ impl GemmRates {
         Ok(Self { one_thread: one.install(rate), all_threads: rate() })
     }
 
-    /// The better of two measurements, rate by rate.
-    pub(crate) fn best(self, other: Self) -> Self {
+    /// The medians of several measurements.
+    pub(crate) fn median(all: &[Self]) -> Self {
+        let of = |rate: fn(&Self) -> f64| summary(all.iter().map(rate).collect())[1];
         Self {
-            one_thread: self.one_thread.max(other.one_thread),
-            all_threads: self.all_threads.max(other.all_threads),
+            one_thread: of(|rates| rates.one_thread),
+            all_threads: of(|rates| rates.all_threads),
         }
     }
 }

@@ -23,9 +23,10 @@ use hebbian::network::NetworkSpec;
 
 use input::Input;
 use machine::{GemmRates, Machine};
-use peers::{Python, pytorch};
+use peers::Python;
+use peers::pytorch::{self, PyTorch};
 use report::{Report, Section};
-use steps::{Form, Subject, VaeSubject, Work};
+use steps::{Form, Steps, Subject, VaeSubject, Work};
 
 const NETWORK: &str = "cifar-6";
 
@@ -33,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench                              steps at batch 64, against their floors
   cargo xtask bench steps peers --batch 64,256   the same beside PyTorch
+  cargo xtask bench steps peers --rounds 3 --runs 3   the same in turns, on a restless machine
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
@@ -78,6 +80,9 @@ struct Options {
     /// Runs of each row, after one to warm up
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// Rounds through all rows of steps and peers, each of so many runs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// Images whose features are extracted
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     images: u16,
@@ -146,18 +151,36 @@ fn run(options: &Options) -> Result<()> {
     let wants_python = options.groups.iter().any(|group| group.has_peer());
     let python = wants_python.then(|| Python::open(root, options.python.as_deref())).transpose()?;
 
-    eprintln!("matrix products");
-    let before = GemmRates::measure()?;
     let bench = Bench::new(root, options)?;
-    let mut sections: Vec<Box<dyn Section>> = Vec::new();
-    if has(Group::Steps) || has(Group::Peers) {
-        let steps = steps::measure(&bench)?;
-        let peers = python.as_ref().filter(|_| has(Group::Peers));
-        let peers = peers.map(|python| pytorch::measure(&bench, python, &steps)).transpose()?;
-        sections.push(Box::new(steps));
-        if let Some(peers) = peers {
-            sections.push(Box::new(peers));
+    let mut rates = Vec::new();
+    let (mut steps, mut peers) = (None::<Steps>, None::<PyTorch>);
+    for round in 0..options.rounds.into() {
+        eprintln!("matrix products");
+        rates.push(GemmRates::measure()?);
+        if has(Group::Steps) || has(Group::Peers) {
+            let found = steps::measure(&bench, round)?;
+            match &mut steps {
+                Some(steps) => steps.merge(found),
+                None => steps = Some(found),
+            }
         }
+        if let Some(python) = python.as_ref().filter(|_| has(Group::Peers)) {
+            let found = pytorch::measure(&bench, python)?;
+            match &mut peers {
+                Some(peers) => peers.merge(found),
+                None => peers = Some(found),
+            }
+        }
+    }
+    let mut sections: Vec<Box<dyn Section>> = Vec::new();
+    if let Some(steps) = steps {
+        if let Some(peers) = &mut peers {
+            peers.compare(&steps);
+        }
+        sections.push(Box::new(steps));
+    }
+    if let Some(peers) = peers {
+        sections.push(Box::new(peers));
     }
     if let Some(python) = python.as_ref().filter(|_| has(Group::Loader)) {
         sections.push(Box::new(loader::measure(&bench, python, root)?));
@@ -176,7 +199,7 @@ fn run(options: &Options) -> Result<()> {
         sections.push(Box::new(search::measure(&bench, python, size)?));
     }
     eprintln!("matrix products again");
-    let after = GemmRates::measure()?;
+    rates.push(GemmRates::measure()?);
 
     let words = std::env::args().skip(1).filter(|word| word != "--bench");
     let command = ["cargo", "xtask", "bench"].map(str::to_owned).into_iter().chain(words);
@@ -184,10 +207,12 @@ fn run(options: &Options) -> Result<()> {
         date,
         command: command.collect::<Vec<_>>().join(" "),
         machine,
-        gemm_macs_per_second: before.best(after),
+        gemm_macs_per_second: GemmRates::median(&rates),
+        gemm_measurements: rates,
         network: NETWORK.into(),
         device: Device::open(&options.device)?.to_string(),
         input: bench.input.name.into(),
+        rounds: options.rounds.into(),
         runs: bench.runs,
         sections,
     };

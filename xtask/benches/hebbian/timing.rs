@@ -37,6 +37,13 @@ impl Timing {
         self
     }
 
+    /// Adds the runs of the same thing at another time.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+        self.peak_mib = self.peak_mib.zip(other.peak_mib).map(|(a, b)| a.max(b));
+        self.before_mib = self.before_mib.zip(other.before_mib).map(|(a, b)| a.max(b));
+    }
+
     /// Most memory meanwhile beyond what was held before, in MiB.
     pub(crate) fn added_mib(&self) -> Option<f64> {
         Some(self.peak_mib? - self.before_mib?)
@@ -44,11 +51,15 @@ impl Timing {
 
     /// `[minimum, median, maximum]` in seconds.
     pub(crate) fn summary(&self) -> [f64; 3] {
-        let mut sorted = self.runs.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (low, high) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
-        [sorted[0], (low + high) / 2.0, sorted[sorted.len() - 1]]
+        summary(self.runs.clone())
     }
+}
+
+/// `[minimum, median, maximum]` of at least one number.
+pub(crate) fn summary(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+    [values[0], (low + high) / 2.0, values[values.len() - 1]]
 }
 
 /// Sets the mark of most memory back to what is in use now; says whether the

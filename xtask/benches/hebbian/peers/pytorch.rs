@@ -71,11 +71,26 @@ pub(crate) struct PyTorch {
     ratios: Vec<Ratio>,
 }
 
+impl PyTorch {
+    /// Adds the runs of another round.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (row, other) in self.rows.iter_mut().zip(other.rows) {
+            row.timing.add(other.timing);
+            row.largest_difference = row.largest_difference.max(other.largest_difference);
+        }
+    }
+
+    /// Sets ours over all of its rows.
+    pub(crate) fn compare(&mut self, steps: &Steps) {
+        self.ratios = steps.rows.iter().flat_map(|row| self.ratios_of(row)).collect();
+    }
+}
+
 /// Measures all rows at every batch size, each after comparing its outputs.
 ///
 /// # Errors
 /// If outputs do not agree with ours, or Python fails.
-pub(crate) fn measure(bench: &Bench, python: &Python, steps: &Steps) -> Result<PyTorch> {
+pub(crate) fn measure(bench: &Bench, python: &Python) -> Result<PyTorch> {
     let settings = bench.scratch.path().join("settings.json");
     fs_err::write(&settings, settings_of(bench)?.to_string())?;
     let mut found = PyTorch { versions: BTreeMap::new(), rows: Vec::new(), ratios: Vec::new() };
@@ -101,7 +116,6 @@ pub(crate) fn measure(bench: &Bench, python: &Python, steps: &Steps) -> Result<P
             }
         }
     }
-    found.ratios = steps.rows.iter().flat_map(|row| found.ratios_of(row)).collect();
     Ok(found)
 }
 

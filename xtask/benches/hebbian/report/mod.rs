@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::machine::{GemmRates, Machine};
+use crate::timing::summary;
 pub(crate) use table::{Table, mib, ms, times};
 
 /// What one group of measurements found.
@@ -36,15 +37,19 @@ pub(crate) struct Report {
     pub(crate) command: String,
     /// Where it was measured.
     pub(crate) machine: Machine,
-    /// Rates of matrix products, the better of before and after.
+    /// Rates of matrix products, the medians of all measurements.
     pub(crate) gemm_macs_per_second: GemmRates,
+    /// Those measurements: before each round, and at the end.
+    pub(crate) gemm_measurements: Vec<GemmRates>,
     /// Network measured.
     pub(crate) network: String,
     /// What its steps ran on.
     pub(crate) device: String,
     /// Images measured on.
     pub(crate) input: String,
-    /// Runs of each row, after one to warm up.
+    /// Rounds through the rows of steps and PyTorch.
+    pub(crate) rounds: usize,
+    /// Runs of each row in a round, after one to warm up.
     pub(crate) runs: usize,
     /// What was found; written by key, beside the above.
     #[serde(skip)]
@@ -57,14 +62,18 @@ impl Report {
         let machine = &self.machine;
         let unknown = || "unknown".to_owned();
         let gflops = |macs: f64| 2e-9 * macs;
+        let all_threads = self.gemm_measurements.iter().map(|rates| rates.all_threads);
+        let [slowest, _, fastest] = summary(all_threads.collect());
         let mut page = format!(
             "# {} on {}, {}\n\n\
              - command: `{}`\n\
              - machine: {}, {} cores, {} threads, vector units {}; load average before: {}\n\
              - built from: version {}, revision {}, {}\n\
              - images: {}; weights: random, seed 0; steps on {}\n\
-             - matrix products: {:.1} GFLOP/s on one thread, {:.1} on all\n\
-             - times are of {} runs after one to warm up\n",
+             - matrix products: {:.1} GFLOP/s on one thread, {:.1} on all ({:.1} to {:.1}): the \
+             median of the bests before each round and at the end\n\
+             - times are of {} x {} runs, each time after one to warm up: the rounds take turns \
+             through the rows, so that a clock that drifts is the same for all\n",
             self.network,
             machine.processor,
             self.date,
@@ -81,6 +90,9 @@ impl Report {
             self.device,
             gflops(self.gemm_macs_per_second.one_thread),
             gflops(self.gemm_macs_per_second.all_threads),
+            gflops(slowest),
+            gflops(fastest),
+            self.rounds,
             self.runs,
         );
         for section in &self.sections {
