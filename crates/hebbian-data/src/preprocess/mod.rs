@@ -2,7 +2,6 @@
 
 mod moments;
 mod patches;
-mod zca;
 
 use std::borrow::Cow;
 
@@ -172,7 +171,7 @@ impl Preprocess {
             }
             _ => self.normalise(&pixels, &mut input),
         }
-        zca::multiply(&input, &zca.matrix, dim, out);
+        hebbian_zca::multiply(&input, &zca.matrix, dim, out);
         if zca.kind == Whitening::Fh {
             patches::join(out, self.size);
         }

@@ -1,10 +1,7 @@
 //! Sums and sums of products of pixels, exact.
 
-use faer::linalg::matmul::triangular::{BlockStructure, matmul};
-use faer::{Accum, Mat, MatRef, Par};
-
-use super::{Whitening, Zca, zca};
-use crate::Result;
+use super::{Whitening, Zca};
+use crate::{Error, Result};
 
 /// First and second moments of vectors of bytes.
 ///
@@ -18,14 +15,14 @@ pub(super) struct Moments {
     vectors: usize,
     /// dim.
     sum: Vec<f64>,
-    /// dim x dim, of which the lower triangle counts.
-    products: Mat<f64>,
+    /// dim x dim, of which `[i, j]` for `i <= j` counts.
+    products: Vec<f64>,
 }
 
 impl Moments {
     pub(super) fn new(dim: usize) -> Self {
-        let products = Mat::zeros(dim, dim);
-        Self { dim, images: 0, vectors: 0, sum: vec![0.0; dim], products }
+        let (sum, products) = (vec![0.0; dim], vec![0.0; dim * dim]);
+        Self { dim, images: 0, vectors: 0, sum, products }
     }
 
     /// Adds the vectors that lie in `bytes`, which come from `images` images.
@@ -40,20 +37,8 @@ impl Moments {
                     *sum += value;
                 }
             }
-            let rows = values.len() / self.dim;
-            let x = MatRef::from_row_major_slice(&values, rows, self.dim);
-            matmul(
-                self.products.as_mut(),
-                BlockStructure::TriangularLower,
-                Accum::Add,
-                x.transpose(),
-                BlockStructure::Rectangular,
-                x,
-                BlockStructure::Rectangular,
-                1.0,
-                Par::rayon(0),
-            );
-            self.vectors += rows;
+            hebbian_zca::add_products(&values, self.dim, &mut self.products);
+            self.vectors += values.len() / self.dim;
         }
         self.images += images;
     }
@@ -65,7 +50,7 @@ impl Moments {
         let mut square = [0.0; 3];
         for i in 0..self.dim {
             mean[i % 3] += self.sum[i];
-            square[i % 3] += self.products[(i, i)];
+            square[i % 3] += self.products[i * self.dim + i];
         }
         let count = (self.vectors * self.dim / 3) as f64;
         let std = std::array::from_fn(|c| {
@@ -87,17 +72,23 @@ impl Moments {
         };
         let scale = |i: usize| if kind == Whitening::Hl21 { 255.0 } else { std[i % 3] * 255.0 };
         let over = (self.images - 1) as f64;
-        let covariance = Mat::from_fn(self.dim, self.dim, |i, j| {
+        let covariance = |n: usize| {
+            let (i, j) = (n / self.dim, n % self.dim);
             let (a, b) = (i.max(j), i.min(j));
             let (ca, cb) = (centre[a], centre[b]);
-            let product =
-                self.products[(a, b)] - ca * self.sum[b] - cb * self.sum[a] + vectors * ca * cb;
+            let product = self.products[b * self.dim + a] - ca * self.sum[b] - cb * self.sum[a]
+                + vectors * ca * cb;
             product / (over * scale(a) * scale(b))
-        });
+        };
+        let covariance: Vec<f64> = (0..self.dim * self.dim).map(covariance).collect();
         let mean = match kind {
             Whitening::Hl21 => centre.iter().map(|c| (c / 255.0) as f32).collect(),
             _ => Vec::new(),
         };
-        Ok(Zca { kind, smoothing, mean, matrix: zca::matrix(&covariance, smoothing)? })
+        let matrix = hebbian_zca::whitening(&covariance, self.dim, smoothing).ok_or_else(|| {
+            let problem = "the eigenvalues of the covariance did not converge".to_owned();
+            Error::Internal { problem }
+        })?;
+        Ok(Zca { kind, smoothing, mean, matrix })
     }
 }

@@ -1,18 +1,54 @@
-//! The whitening matrix, and multiplying by it.
+//! The matrix algebra of ZCA whitening: sums of products, the whitening matrix
+//! of a covariance, and multiplying by it.
+//!
+//! A crate of its own because the eigensolver takes minutes to compile, and
+//! hardly ever changes.
+//!
+//! ```
+//! // Independent elements with variances 4 and 1.
+//! let matrix = hebbian_zca::whitening(&[4.0, 0.0, 0.0, 1.0], 2, 0.0).unwrap();
+//! let mut white = [0.0; 2];
+//! hebbian_zca::multiply(&[6.0, 3.0], &matrix, 2, &mut white);
+//! assert_eq!(white, [3.0, 3.0]);
+//! ```
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::traits::ComplexField;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::{Error, Result};
+/// Adds `X^T X` of rows `x` (N x dim) to `products` (dim x dim): to element
+/// `[i, j]`, at `i * dim + j`, for `i <= j`; those for `i > j` are left alone.
+///
+/// # Panics
+/// If the lengths do not fit together.
+pub fn add_products(x: &[f64], dim: usize, products: &mut [f64]) {
+    let rows = x.len() / dim;
+    let x = MatRef::from_row_major_slice(x, rows, dim);
+    triangular::matmul(
+        MatMut::from_column_major_slice_mut(products, dim, dim),
+        BlockStructure::TriangularLower,
+        Accum::Add,
+        x.transpose(),
+        BlockStructure::Rectangular,
+        x,
+        BlockStructure::Rectangular,
+        1.0,
+        Par::rayon(0),
+    );
+}
 
-/// U (S + smoothing)^(-1/2) U^T of the covariance U S U^T, row after row.
-pub(super) fn matrix(covariance: &Mat<f64>, smoothing: f64) -> Result<Vec<f32>> {
-    let dim = covariance.nrows();
+/// `U (S + smoothing)^(-1/2) U^T` of a covariance `U S U^T` (dim x dim,
+/// symmetric): dim x dim, symmetric to the last bit. None where the eigenvalues
+/// do not converge.
+///
+/// # Panics
+/// If the covariance is not dim x dim.
+pub fn whitening(covariance: &[f64], dim: usize, smoothing: f64) -> Option<Vec<f32>> {
     let (mut u, mut s) = (Mat::zeros(dim, dim), Diag::zeros(dim));
     // One thread: in parallel, the last bits would depend on how many there are.
     let scratch = self_adjoint_evd_scratch::<f64>(
@@ -22,16 +58,14 @@ pub(super) fn matrix(covariance: &Mat<f64>, smoothing: f64) -> Result<Vec<f32>> 
         Default::default(),
     );
     self_adjoint_evd(
-        covariance.as_ref(),
+        MatRef::from_column_major_slice(covariance, dim, dim),
         s.as_mut(),
         Some(u.as_mut()),
         Par::Seq,
         MemStack::new(&mut MemBuffer::new(scratch)),
         Default::default(),
     )
-    .map_err(|_| Error::Internal {
-        problem: "the eigenvalues of the covariance did not converge".to_owned(),
-    })?;
+    .ok()?;
     // Rounding can leave an eigenvalue of 0 a little below it.
     let root = |k: usize| (s[k].max(0.0) + smoothing).sqrt().sqrt();
     let half = Mat::from_fn(dim, dim, |i, k| u[(i, k)] / root(k));
@@ -39,11 +73,15 @@ pub(super) fn matrix(covariance: &Mat<f64>, smoothing: f64) -> Result<Vec<f32>> 
     multiply_columns(half.as_ref(), half.transpose(), z.as_mut());
     // Symmetric to the last bit, so that rows and columns are one.
     let element = |n: usize| z[((n / dim).max(n % dim), (n / dim).min(n % dim))] as f32;
-    Ok((0..dim * dim).into_par_iter().map(element).collect())
+    Some((0..dim * dim).into_par_iter().map(element).collect())
 }
 
-/// `out = input matrix`, for rows of `dim` and a symmetric matrix.
-pub(super) fn multiply(input: &[f32], matrix: &[f32], dim: usize, out: &mut [f32]) {
+/// `out = input matrix`, for rows of `dim` and a symmetric matrix; the same
+/// bits for any number of threads.
+///
+/// # Panics
+/// If the lengths do not fit together.
+pub fn multiply(input: &[f32], matrix: &[f32], dim: usize, out: &mut [f32]) {
     let rows = input.len() / dim;
     multiply_columns(
         MatRef::from_row_major_slice(input, rows, dim),
