@@ -39,8 +39,8 @@ pub struct Skipped {
 ///
 /// Decoded in parallel, at most two batches ahead. An image that
 /// can't be read is left out of its batch and told by [`Batches::skipped`]; a
-/// batch with none left is left out. The iterator yields an error, and then
-/// ends, for a position out of range, a batch size of 0, a size out of range,
+/// batch may be left with none, so that the n-th batch is always the same. The
+/// iterator yields an error, and then ends, for a position out of range, a batch size of 0, a size out of range,
 /// or when not one image could be read.
 pub fn batches(images: &Images, order: Vec<usize>, batch_size: usize, size: Size) -> Batches {
     let (send, receive) = sync_channel(AHEAD);
@@ -108,19 +108,13 @@ impl Iterator for Batches {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.receive.as_ref()?.recv() {
-                Ok(Ok((batch, skipped))) => {
-                    self.skipped.extend(skipped);
-                    if !batch.rows.is_empty() {
-                        return Some(Ok(batch));
-                    }
-                }
-                Ok(Err(error)) => {
-                    return Some(Err(self.stop().err().unwrap_or(error)));
-                }
-                Err(_) => return self.stop().err().map(Err),
+        match self.receive.as_ref()?.recv() {
+            Ok(Ok((batch, skipped))) => {
+                self.skipped.extend(skipped);
+                Some(Ok(batch))
             }
+            Ok(Err(error)) => Some(Err(self.stop().err().unwrap_or(error))),
+            Err(_) => self.stop().err().map(Err),
         }
     }
 }

@@ -46,6 +46,9 @@ fn stream_features(
     let (mut done, mut x) = (0, Vec::new());
     for batch in &mut stream {
         let batch = batch?;
+        if batch.rows.is_empty() {
+            continue;
+        }
         model.preprocess.apply(&batch, &mut x)?;
         let map = match layer.depth(model) {
             0 => Cow::Borrowed(&x[..]),

@@ -222,6 +222,9 @@ impl Training {
         let stream = batches(images, order, config.batch, model.preprocess.size);
         for (index, batch) in stream.enumerate() {
             let batch = batch?;
+            if batch.rows.is_empty() {
+                continue;
+            }
             model.preprocess.apply(&batch, &mut self.x)?;
             let purpose = format!("vae-noise/validation/{index}");
             let images = batch.rows.len();
