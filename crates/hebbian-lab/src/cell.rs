@@ -225,15 +225,7 @@ impl<'a> Job<'a> {
         observer: train::Observer<'_>,
     ) -> Result<Model> {
         let folder = work.join("finetune");
-        let mut run = if folder.join("config.toml").is_file() {
-            RunFolder::resume(&folder, &self.key.text)?
-        } else {
-            if folder.exists() {
-                // Of a process that was killed before it wrote anything.
-                fs_err::remove_dir_all(&folder)?;
-            }
-            RunFolder::create(&folder, &self.key.text, false)?
-        };
+        let mut run = RunFolder::resume(&folder, &self.key.text)?;
         if run.model_path().join("model.toml").is_file() {
             return Model::load(&run.model_path());
         }

@@ -100,12 +100,11 @@ impl Pretraining {
         }
     }
 
-    /// The rule whose forward pass the network has. Without one that is HPCA's:
-    /// a plain projection and ReLU.
-    pub fn rule(&self) -> Result<Box<dyn Rule>> {
+    /// The rule it learns by, if it is one.
+    pub fn rule(&self) -> Result<Option<Box<dyn Rule>>> {
         match self {
-            Self::None | Self::Vae { .. } => rules::build("hpca", toml::Table::new()),
-            Self::Hebbian { rule, .. } => rules::build(&rule.name, rule.params.clone()),
+            Self::None | Self::Vae { .. } => Ok(None),
+            Self::Hebbian { rule, .. } => rules::build(&rule.name, rule.params.clone()).map(Some),
         }
     }
 
@@ -132,7 +131,7 @@ impl Pretraining {
 
     /// The whitening that the published protocol gives it.
     pub fn published_whitening(&self) -> Result<Whitening> {
-        let wants = matches!(self, Self::Hebbian { .. }) && self.rule()?.wants_whitening();
+        let wants = self.rule()?.is_some_and(|rule| rule.wants_whitening());
         Ok(if wants { Whitening::Fh } else { Whitening::None })
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
 use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec, Tensors};
+use hebbian::rules;
 use hebbian::train::{
     self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig,
     accuracy, for_each_features, pretrain, pretrain_vae, train_head,
@@ -126,15 +127,7 @@ impl<'a> Stage<'a> {
     /// Makes it; goes on from where a killed process left it. The caller
     /// holds its lock.
     pub(crate) fn make(&self, device: &Device, observer: train::Observer<'_>) -> Result<()> {
-        let mut run = if self.folder.join("config.toml").is_file() {
-            RunFolder::resume(&self.folder, &self.key.text)?
-        } else {
-            if self.folder.exists() {
-                // Of a process that was killed before it wrote anything.
-                fs_err::remove_dir_all(&self.folder)?;
-            }
-            RunFolder::create(&self.folder, &self.key.text, false)?
-        };
+        let mut run = RunFolder::resume(&self.folder, &self.key.text)?;
         let mut watch = Stopwatch::open(&self.folder);
         let mut ticking = |event: train::Event<'_>| {
             // A clock that can't be written down only forgets.
@@ -201,18 +194,15 @@ impl<'a> Stage<'a> {
         let size = Size { height: network.input[0], width: network.input[1] };
         let mut count = counter("channel statistics", observer);
         let preprocess = Preprocess::fit(&self.images(), size, *whitening, *smoothing, &mut count)?;
-        match pretraining {
-            Pretraining::Vae { .. } => Model::without_rule(network.clone(), preprocess, self.seed),
-            _ => Model::new(network.clone(), pretraining.rule()?.as_ref(), preprocess, self.seed),
+        match pretraining.rule()? {
+            Some(rule) => Model::new(network.clone(), rule.as_ref(), preprocess, self.seed),
+            None => Model::without_rule(network.clone(), preprocess, self.seed),
         }
     }
 
     /// After so many epochs of pre-training, on images alone.
     fn pretrained(&self, epochs: usize, work: Work<'_>) -> Result<Model> {
         let Work { run, device, observer } = work;
-        if self.method.pretraining == Pretraining::None {
-            return self.random(observer);
-        }
         let from = run.load()?;
         let model = match &from {
             Some(checkpoint) => checkpoint.model.clone(),
@@ -221,8 +211,8 @@ impl<'a> Stage<'a> {
         let (images, run) = (self.images(), Some(run));
         let trained = match &self.method.pretraining {
             Pretraining::None => return Ok(model),
-            Pretraining::Hebbian { config, .. } => {
-                let rule = self.method.pretraining.rule()?;
+            Pretraining::Hebbian { rule, config } => {
+                let rule = rules::build(&rule.name, rule.params.clone())?;
                 let config = PretrainConfig { epochs, ..config.clone() };
                 pretrain(model, rule.as_ref(), &images, &config, device, run, from, observer)?
             }

@@ -68,13 +68,13 @@ pub fn open_run(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Check
     let every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
         Error::config("--checkpoint-every", "must be a number of seconds from 0 on")
     })?;
-    if args.resume && args.out.join("config.toml").is_file() {
-        let run = RunFolder::resume(&args.out, config)?.every(every);
-        let from = run.load()?;
-        return Ok((run, from));
-    }
-    let run = RunFolder::create(&args.out, config, args.overwrite)?.every(every);
-    Ok((run, None))
+    let run = if args.resume {
+        RunFolder::resume(&args.out, config)?
+    } else {
+        RunFolder::create(&args.out, config, args.overwrite)?
+    };
+    let from = run.load()?;
+    Ok((run.every(every), from))
 }
 
 /// The labelled images of a data set: all of them, or the share asked for.

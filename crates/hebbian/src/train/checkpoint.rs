@@ -88,14 +88,15 @@ impl RunFolder {
         Ok(Self::at(path))
     }
 
-    /// Opens a run folder to go on with it.
+    /// Opens a run folder to go on with it, or makes it where there is none.
     ///
     /// # Errors
-    /// If it is none, or was started with another configuration.
+    /// If the folder is in use by something else, or its run was started with
+    /// another configuration.
     pub fn resume(path: &Path, config: &str) -> Result<Self> {
         let file = path.join("config.toml");
         if !file.is_file() {
-            return Err(Error::file(path, "has no run to resume; leave --resume out"));
+            return Self::create(path, config, false);
         }
         let found = fs_err::read_to_string(&file)?;
         if found != config {
