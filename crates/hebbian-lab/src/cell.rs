@@ -11,7 +11,7 @@ use hebbian::train::{
 };
 use serde::Serialize;
 
-use crate::data::{Draw, Set, labels_in, select};
+use crate::data::{Draw, labels_in, select};
 use crate::key::Key;
 use crate::results::{CellResult, load, save};
 use crate::spec::{Classifier, same};
@@ -80,13 +80,13 @@ impl<'a> Job<'a> {
             stage: stage.id(),
             layer: cell.layer,
             seed: cell.seed,
-            labelled: data.labelled_digest(Set::Train, &labelled),
-            validation: published.then(|| data.labelled_digest(Set::Train, &draw.split.validation)),
-            test: data.test_digest(),
+            labelled: data.labelled_digest(&labelled),
+            validation: published.then(|| data.labelled_digest(&draw.split.validation)),
+            test: data.judges_digest(draw),
             classifier: experiment.classifier,
             finetune: &experiment.finetune,
             retrieval: ranked.then_some(experiment.retrieval.as_ref()).flatten().map(|asked| {
-                let gallery = data.labelled_digest(Set::Train, &draw.split.train);
+                let gallery = data.labelled_digest(&draw.split.train);
                 let features = asked.features.as_deref();
                 Ranked { gallery, features, ks: &asked.ks, truncate: asked.truncate }
             }),
@@ -98,6 +98,11 @@ impl<'a> Job<'a> {
     /// Its name.
     pub(crate) fn id(&self) -> &str {
         &self.key.id
+    }
+
+    /// Its repetition's images.
+    pub(crate) fn draw(&self) -> &Draw {
+        self.draw
     }
 
     /// Labels it trains on.
@@ -147,14 +152,14 @@ impl<'a> Job<'a> {
             let _ = watch.tick();
             observer(event);
         };
-        let Data { train, test, .. } = self.data;
+        let (train, test) = (&self.data.train, self.data.judges(self.draw));
         let classes = train.classes();
         let few = select(train, &self.labelled);
         check_labels(&few, classes)?;
         let model = match self.experiment.classifier {
             Classifier::FineTuned => self.finetuned(stage, &few, &work, device, &mut ticking)?,
         };
-        let truth = labels_in(test, classes);
+        let truth = labels_in(&test, classes);
         let scores = score(&model, &test.images(), device, "testing", &mut ticking)?;
         let seconds = watch.seconds();
         let mut ranked = None;
@@ -162,7 +167,7 @@ impl<'a> Job<'a> {
             let gallery = train.subset(&self.draw.split.train);
             let show = self.cell.first.then(|| self.strips_path());
             let folder = work.join("gallery");
-            let sets = (&gallery, test);
+            let sets = (&gallery, &test);
             let found =
                 retrieval::rank(&model, sets, asked, &folder, device, &mut |e| observer(e))?;
             if let Some(path) = show {
@@ -239,7 +244,7 @@ impl<'a> Job<'a> {
                 model
             }
         };
-        let Data { train, .. } = self.data;
+        let train = &self.data.train;
         let config = &self.experiment.finetune;
         let validation = (config.protocol == Protocol::Published)
             .then(|| select(train, &self.draw.split.validation));

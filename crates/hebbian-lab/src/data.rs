@@ -8,20 +8,13 @@ use hebbian_data::{Amount, Dataset, Size, Split, SplitSpec, labelled_subset};
 
 use crate::{Experiment, counter};
 
-/// Both sets, with a hash of every image.
+/// The sets, with a hash of every image.
 pub struct Data {
     /// Images to learn from and to choose by.
     pub train: Dataset,
-    /// Images to judge by.
-    pub test: Dataset,
+    /// Images to judge by; none where those of each split's validation do.
+    test: Option<Dataset>,
     hashes: [Vec<[u8; 32]>; 2],
-}
-
-/// Which of the two sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Set {
-    Train,
-    Test,
 }
 
 /// What one repetition learns from and chooses by.
@@ -65,8 +58,9 @@ impl Data {
             Ok((data, hashes))
         };
         let (train, train_hashes) = open(&experiment.data.train)?;
-        let (test, test_hashes) = open(&experiment.data.test)?;
-        Ok(Self { train, test, hashes: [train_hashes, test_hashes] })
+        let test = experiment.data.test.as_deref().map(&mut open).transpose()?;
+        let (test, test_hashes) = test.unzip();
+        Ok(Self { train, test, hashes: [train_hashes, test_hashes.unwrap_or_default()] })
     }
 
     /// The split of the repetition of seed `seed`.
@@ -95,37 +89,53 @@ impl Data {
         Ok(labelled_subset(&draw.split.train, &labels, amount, draw.stratified, draw.seed)?)
     }
 
-    /// A name of the images at `rows`, in their order, by their content.
-    pub(crate) fn images_digest(&self, set: Set, rows: &[usize]) -> String {
+    /// The images that a repetition is judged by.
+    pub fn judges(&self, draw: &Draw) -> Dataset {
+        match &self.test {
+            Some(test) => test.clone(),
+            None => self.train.subset(&draw.split.validation),
+        }
+    }
+
+    /// How many they are.
+    pub(crate) fn judges_len(&self, draw: &Draw) -> usize {
+        self.test.as_ref().map_or(draw.split.validation.len(), Dataset::len)
+    }
+
+    /// A name of those images, with their labels.
+    pub(crate) fn judges_digest(&self, draw: &Draw) -> String {
+        match &self.test {
+            Some(test) => digest(test, &self.hashes[1], &(0..test.len()).collect::<Vec<_>>()),
+            None => self.labelled_digest(&draw.split.validation),
+        }
+    }
+
+    /// A name of the training images at `rows`, in their order, by their content.
+    pub(crate) fn images_digest(&self, rows: &[usize]) -> String {
         let mut hasher = blake3::Hasher::new();
         for &row in rows {
-            hasher.update(&self.hashes[set as usize][row]);
+            hasher.update(&self.hashes[0][row]);
         }
         hasher.finalize().to_hex().as_str()[..32].to_owned()
     }
 
-    /// A name of the images at `rows` with their labels.
-    pub(crate) fn labelled_digest(&self, set: Set, rows: &[usize]) -> String {
-        let data = match set {
-            Set::Train => &self.train,
-            Set::Test => &self.test,
-        };
-        let mut hasher = blake3::Hasher::new();
-        for &row in rows {
-            hasher.update(&self.hashes[set as usize][row]);
-            let class = data.label(row).and_then(|label| data.classes().get(label as usize));
-            let class = class.map_or("", String::as_str);
-            hasher.update(&(class.len() as u64).to_le_bytes());
-            hasher.update(class.as_bytes());
-        }
-        hasher.finalize().to_hex().as_str()[..32].to_owned()
+    /// A name of the training images at `rows` with their labels.
+    pub(crate) fn labelled_digest(&self, rows: &[usize]) -> String {
+        digest(&self.train, &self.hashes[0], rows)
     }
+}
 
-    /// A name of the whole test set.
-    pub(crate) fn test_digest(&self) -> String {
-        let all: Vec<usize> = (0..self.test.len()).collect();
-        self.labelled_digest(Set::Test, &all)
+/// A name of the images of `data` at `rows` with their labels.
+fn digest(data: &Dataset, hashes: &[[u8; 32]], rows: &[usize]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for &row in rows {
+        hasher.update(&hashes[row]);
+        let class = data.label(row).and_then(|label| data.classes().get(label as usize));
+        let class = class.map_or("", String::as_str);
+        hasher.update(&(class.len() as u64).to_le_bytes());
+        hasher.update(class.as_bytes());
     }
+    hasher.finalize().to_hex().as_str()[..32].to_owned()
 }
 
 /// Images of a data set at `indices` that have a label.

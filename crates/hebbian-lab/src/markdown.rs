@@ -28,7 +28,8 @@ pub fn runs(row: &[&Place]) -> String {
 /// known of it.
 pub fn table(summary: &Summary<'_>) -> String {
     let e = summary.experiment;
-    let mut text = format!("**{}**: test accuracy, %, on {}.\n\n", e.title, e.data.name);
+    let mut text =
+        format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
     text += &format!("| labels | method | n | {} |\n", e.layers.join(" | "));
     text += &format!("|---|---|---|{}\n", "---|".repeat(e.layers.len()));
     for regime in &e.regimes {

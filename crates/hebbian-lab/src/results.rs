@@ -41,7 +41,7 @@ pub struct CellResult {
     pub split_seed: u64,
     /// Which labels were looked at: `strict` or `published`.
     pub protocol: String,
-    /// Share of the test images classified right.
+    /// Share of the test images (of those judged by) classified right.
     pub accuracy: f64,
     /// Share whose class is among the five highest scores.
     pub top5: f64,

@@ -279,7 +279,7 @@ fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>) -> Result<Estimat
     let mut left = Estimate::default();
     let mut stages: Vec<usize> = Vec::new();
     for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
-        left += rates.cell(&entry.cell, entry.job.labels(), data.test.len());
+        left += rates.cell(&entry.cell, entry.job.labels(), data.judges_len(entry.job.draw()));
         let stage = &plan.stages[entry.stage];
         if !stages.contains(&entry.stage) && stage.result()?.is_none() {
             stages.push(entry.stage);

@@ -14,7 +14,7 @@ use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::data::{Draw, Set, labels_in, select};
+use crate::data::{Draw, labels_in, select};
 use crate::key::Key;
 use crate::results::{Probe, StageResult, load, save};
 use crate::spec::Convergence;
@@ -82,15 +82,15 @@ impl<'a> Stage<'a> {
         let look = match convergence {
             None => None,
             Some(asked) => Some(Look {
-                labelled: data.labelled_digest(Set::Train, &data.labelled(draw, asked.fraction)?),
-                test: data.test_digest(),
+                labelled: data.labelled_digest(&data.labelled(draw, asked.fraction)?),
+                test: data.judges_digest(draw),
                 asked,
                 finetune: probe_config(),
             }),
         };
         let record = Record {
             format_version: FORMAT_VERSION,
-            images: data.images_digest(Set::Train, &draw.split.train),
+            images: data.images_digest(&draw.split.train),
             seed,
             whitening: method.whitening,
             smoothing: method.smoothing,
@@ -170,7 +170,7 @@ impl<'a> Stage<'a> {
 
     /// Its settings, for the records.
     pub(crate) fn config(&self) -> serde_json::Value {
-        json!({
+        let mut config = json!({
             "network": self.method.network.name,
             "input": self.method.network.input,
             "whitening": self.method.whitening,
@@ -181,7 +181,12 @@ impl<'a> Stage<'a> {
                 "validation": self.draw.split.validation.len(),
                 "stratified": self.experiment.split.stratified,
             },
-        })
+        });
+        // Test images are not named, as they were not before there was a choice.
+        if self.experiment.data.test.is_none() {
+            config["judged_on"] = self.experiment.judged_on().into();
+        }
+        config
     }
 
     fn images(&self) -> hebbian_data::Images {
@@ -259,7 +264,7 @@ impl<'a> Stage<'a> {
     }
 
     /// A linear classifier on each layer's features as they are, trained with
-    /// a share of the labels, judged on the test images.
+    /// a share of the labels, judged as the cells are.
     fn probe(
         &self,
         model: &Model,
@@ -269,9 +274,9 @@ impl<'a> Stage<'a> {
         observer: train::Observer<'_>,
         probes: &mut Vec<Probe>,
     ) -> Result<()> {
-        let Data { train, test, .. } = self.data;
+        let (train, test) = (&self.data.train, self.data.judges(self.draw));
         let few = select(train, &self.data.labelled(self.draw, asked.fraction)?);
-        let truth = labels_in(test, train.classes());
+        let truth = labels_in(&test, train.classes());
         let (classes, config) = (train.classes().len(), probe_config());
         for layer in &asked.layers {
             let of = FeatureLayer::of(model, Some(layer))?;

@@ -121,6 +121,19 @@ fn whatever_decides_a_result_is_in_its_name() {
 }
 
 #[test]
+fn images_that_judge_are_in_the_names_of_cells() {
+    let dir = lab();
+    let (stages, cells) = names(dir.path(), EXPERIMENT);
+    let without = EXPERIMENT.replace(", test = \"test\"", "");
+    let (same, by_validation) = names(dir.path(), &without);
+    assert_eq!(same, stages);
+    let fewer = names(dir.path(), &without.replace("validation = 10", "validation = 9")).1;
+    for i in 0..cells.len() {
+        assert!(cells[i] != by_validation[i] && by_validation[i] != fewer[i], "cell {i}");
+    }
+}
+
+#[test]
 fn a_changed_pixel_or_label_changes_the_names_it_decides() {
     let dir = lab();
     let before = names(dir.path(), EXPERIMENT);

@@ -26,7 +26,7 @@ struct File {
     title: String,
     #[serde(default)]
     reference: String,
-    data: DataSection,
+    data: Spanned<DataSection>,
     split: Spanned<SplitSection>,
     method: Vec<Spanned<MethodSection>>,
     grid: GridSection,
@@ -104,6 +104,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         let problem = "is 0; protocol published chooses the epoch by validation images";
         return source.fail(file.split.span(), "split.validation", problem);
     }
+    let problem = match (&file.data.get_ref().test, finetune.protocol) {
+        (Some(_), _) => None,
+        (None, _) if none => Some("is missing; give it, or split.validation images to judge by"),
+        (None, Protocol::Published) => Some(
+            "is missing; under protocol published the validation images choose the epoch, so \
+             nothing can be judged by them",
+        ),
+        (None, Protocol::Strict) => None,
+    };
+    if let Some(problem) = problem {
+        return source.fail(file.data.span(), "data.test", problem);
+    }
     let methods = methods(&source, &file.method)?;
     let layers = layers(&source, &file.grid.layers, &methods)?;
     let regimes = regimes(&source, &file.grid)?;
@@ -119,7 +131,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         name: file.name.into_inner(),
         title,
         text: text.to_owned(),
-        data: file.data,
+        data: file.data.into_inner(),
         split,
         methods,
         layers,

@@ -56,8 +56,9 @@ pub struct DataSection {
     pub name: String,
     /// Training images, from the folder given with `--data`.
     pub train: PathBuf,
-    /// Test images, from there too.
-    pub test: PathBuf,
+    /// Test images, from there too; without them, cells are judged by the
+    /// validation images of their split: to choose settings by.
+    pub test: Option<PathBuf>,
 }
 
 /// How the training images are split, and how labels are drawn.
@@ -66,7 +67,8 @@ pub struct DataSection {
 pub struct SplitSection {
     /// Images to learn from; default: all that validation leaves.
     pub train: Option<Amount>,
-    /// Images to choose epochs by, under protocol `published` only.
+    /// Images to choose epochs by under protocol `published`, or to judge by
+    /// where there are no test images.
     #[serde(default = "no_images")]
     pub validation: Amount,
     /// Seed of the split and of the labelled few.
@@ -149,7 +151,7 @@ pub struct PaperValue {
     pub fraction: f64,
     /// Layer.
     pub layer: String,
-    /// Test accuracy, %.
+    /// Accuracy, %.
     pub accuracy: f64,
 }
 
@@ -170,6 +172,11 @@ impl Experiment {
     /// As [`Experiment::read`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         file::parse(text, path)
+    }
+
+    /// The images that cells are judged by, in a word: `test` or `validation`.
+    pub fn judged_on(&self) -> &'static str {
+        if self.data.test.is_some() { "test" } else { "validation" }
     }
 
     /// The method named so.

@@ -142,6 +142,17 @@ fn every_mistake_is_named_with_line_and_field() {
 }
 
 #[test]
+fn without_test_images_validation_images_judge() {
+    let parse = |text: &str| Experiment::parse(text, Path::new("a.toml"));
+    let text = EXAMPLE.replace("test = \"test.tar\"\n", "");
+    assert_eq!((example().judged_on(), parse(&text).unwrap().judged_on()), ("test", "validation"));
+    for (from, to) in [("validation = 20", ""), ("epochs = 4", "protocol = \"published\"")] {
+        let error = parse(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains("line 5: data.test is missing"), "{error}");
+    }
+}
+
+#[test]
 fn the_published_protocol_needs_validation_images() {
     let text = EXAMPLE.replace("epochs = 4", "protocol = \"published\"");
     assert!(Experiment::parse(&text, Path::new("a.toml")).is_ok());

@@ -69,11 +69,16 @@ fn table(summary: &Summary<'_>) -> Section {
         ResultGroup { name, rows: rows.collect() }
     });
     Section::Results {
-        heading: "Test accuracy, %".into(),
+        heading: format!("{} accuracy, %", capital(e.judged_on())),
         caption: summary.notes().join(" "),
         columns: e.layers.clone(),
         groups: groups.collect(),
     }
+}
+
+/// A word at the beginning of a sentence.
+fn capital(word: &str) -> String {
+    word[..1].to_uppercase() + &word[1..]
 }
 
 fn measured(place: &Place) -> Measured {
@@ -190,8 +195,9 @@ fn convergence(summary: &Summary<'_>) -> Option<Section> {
     (!panels.is_empty()).then(|| Section::Panels {
         heading: "Convergence without labels".into(),
         caption: format!(
-            "Test accuracy of a linear classifier on each layer's features as they are after so \
+            "{} accuracy of a linear classifier on each layer's features as they are after so \
              many epochs of pre-training, trained with {}% of the labels; first repetition.",
+            capital(summary.experiment.judged_on()),
             percent(asked.fraction)
         ),
         frame: Frame {
@@ -224,11 +230,13 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
         ["features", "rank", "precision", "mAP retrieved", "mAP truncated", "mAP relevant", "n"];
     Some(Section::Table {
         heading: "Retrieval, %".into(),
-        caption: "Every test image against all training images, by Euclidean distance, ties by \
+        caption: format!(
+            "Every {} image against all training images, by Euclidean distance, ties by \
                   index. The three definitions of average precision divide by the relevant images \
                   among those ranked (retrieved), by the smaller of the rank and the relevant \
-                  images (truncated), by the relevant images (relevant)."
-            .into(),
+                  images (truncated), by the relevant images (relevant).",
+            summary.experiment.judged_on()
+        ),
         columns: columns.map(str::to_owned).to_vec(),
         rows: rows.collect(),
         best: Vec::new(),
