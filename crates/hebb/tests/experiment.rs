@@ -303,3 +303,38 @@ fn a_method_that_diverges_leaves_the_others_alone() {
     let cells = results(&out).into_iter().filter(|line| line["kind"] == "cell");
     assert!(cells.map(|c| c["method"].clone()).eq(["none"; 6].map(serde_json::Value::from)));
 }
+
+#[test]
+fn features_as_they_are_are_classified_and_judged_by_validation_images() {
+    let dir = lab();
+    let data = dir.path().to_str().unwrap();
+    let only = EXPERIMENT.split("[retrieval]").next().unwrap();
+    let text = only
+        .replace("test = \"test\"\n", "")
+        .replace("train = 150", "train = 150\nvalidation = 40")
+        .replace("[finetune]\nepochs = 3\nbatch = 16", "");
+    let mut found = Vec::new();
+    for by in ["by = \"nearest-mean\"", "by = \"knn\", k = 3", "by = \"svm\", nystroem = 30"] {
+        let file = at(&dir, "frozen.toml");
+        let text =
+            text.replace("\n[data]", &format!("\nclassifier = {{ frozen = {{ {by} }} }}\n[data]"));
+        fs::write(&file, text).unwrap();
+        let out = at(&dir, "frozen");
+        ok(&run(&file, data, &out, &[]));
+        let lines = results(&out);
+        let cells: Vec<_> = lines.into_iter().filter(|line| line["kind"] == "cell").collect();
+        assert_eq!(cells.len(), CELLS, "{by}");
+        for cell in &cells {
+            assert_eq!((&cell["test_images"], &cell["protocol"]), (&40.into(), &"strict".into()));
+            assert_eq!(cell["config"]["judged_on"], "validation");
+            // Ten classes: better than a guess.
+            assert!(cell["accuracy"].as_f64() > Some(0.2), "{cell}");
+        }
+        found.push(cells.iter().map(|cell| cell["accuracy"].to_string()).collect::<Vec<_>>());
+    }
+    assert!(found[0] != found[1] && found[1] != found[2], "{found:?}");
+    // One pre-training for all three.
+    assert_eq!(names(&at(&dir, "frozen/stages")).len(), 4);
+    let report = ok(&["experiment", "report", &at(&dir, "frozen")]);
+    assert!(report.contains("validation accuracy"), "{report}");
+}

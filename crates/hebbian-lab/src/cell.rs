@@ -1,23 +1,25 @@
-//! A cell's work: cut, fine-tune, score, rank.
+//! A cell's work: cut, fine-tune or classify as it is, score, rank.
 
 use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::Result;
-use hebbian::network::Model;
+use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::{
     self, FinetuneConfig, LabelledImages, Protocol, RunFolder, accuracy, check_labels, finetune,
     score,
 };
+use hebbian_data::Dataset;
 use serde::Serialize;
 
 use crate::data::{Draw, labels_in, select};
+use crate::frozen::{Frozen, Source};
 use crate::key::Key;
 use crate::results::{CellResult, load, save};
 use crate::spec::{Classifier, same};
 use crate::stage::Stage;
 use crate::stopwatch::Stopwatch;
-use crate::{Cell, Data, Experiment, machine, retrieval};
+use crate::{Cell, Data, Experiment, counter, machine, retrieval};
 
 /// Version of what a cell's name stands for; a change of the program that
 /// changes results beyond rounding raises it.
@@ -153,14 +155,19 @@ impl<'a> Job<'a> {
             observer(event);
         };
         let (train, test) = (&self.data.train, self.data.judges(self.draw));
-        let classes = train.classes();
         let few = select(train, &self.labelled);
-        check_labels(&few, classes)?;
-        let model = match self.experiment.classifier {
-            Classifier::FineTuned => self.finetuned(stage, &few, &work, device, &mut ticking)?,
-        };
-        let truth = labels_in(&test, classes);
-        let scores = score(&model, &test.images(), device, "testing", &mut ticking)?;
+        check_labels(&few, train.classes())?;
+        let Judged { model, protocol, accuracy, top5, test_images } =
+            match &self.experiment.classifier {
+                Classifier::FineTuned => {
+                    let model = self.finetuned(stage, &few, &work, device, &mut ticking)?;
+                    self.judge(model, &test, device, &mut ticking)?
+                }
+                Classifier::Frozen(frozen) => {
+                    let sets = (&few, &test);
+                    self.frozen(stage, frozen, sets, &work, device, &mut ticking)?
+                }
+            };
         let seconds = watch.seconds();
         let mut ranked = None;
         if let Some(asked) = self.experiment.retrieval.as_ref().filter(|_| self.is_ranked()) {
@@ -189,11 +196,11 @@ impl<'a> Job<'a> {
             labels: few.labels.len(),
             seed: self.cell.seed,
             split_seed: self.draw.seed,
-            protocol: model.provenance.protocol.clone(),
-            accuracy: accuracy(&scores, 1, |row| truth[row]),
-            top5: accuracy(&scores, 5, |row| truth[row]),
-            test_images: scores.rows.len(),
-            skipped: scores.skipped.len(),
+            protocol,
+            accuracy,
+            top5,
+            test_images,
+            skipped: test.len() - test_images,
             retrieval_seconds: ranked.is_some().then(|| watch.seconds() - seconds),
             retrieval: ranked,
             seconds,
@@ -220,6 +227,69 @@ impl<'a> Job<'a> {
         is_ranked(self.experiment, &self.cell)
     }
 
+    /// The stage's network, cut to the cell's layer.
+    fn cut(&self, stage: &Stage<'_>) -> Result<Model> {
+        let mut model = stage.model()?;
+        let depth = model.network.depth_of(self.cell.layer)?;
+        model.network = model.network.cut(depth);
+        Ok(model)
+    }
+
+    /// A network with a classifier, judged by `test`.
+    fn judge(
+        &self,
+        model: Model,
+        test: &Dataset,
+        device: &Device,
+        observer: train::Observer<'_>,
+    ) -> Result<Judged> {
+        let truth = labels_in(test, self.data.train.classes());
+        let scores = score(&model, &test.images(), device, "testing", observer)?;
+        Ok(Judged {
+            protocol: model.provenance.protocol.clone(),
+            accuracy: accuracy(&scores, 1, |row| truth[row]),
+            top5: Some(accuracy(&scores, 5, |row| truth[row])),
+            test_images: scores.rows.len(),
+            model,
+        })
+    }
+
+    /// A classifier of the layer's features as they are. A killed one starts
+    /// over: it takes little beside what made the features.
+    fn frozen(
+        &self,
+        stage: &Stage<'_>,
+        frozen: &Frozen,
+        (few, test): (&LabelledImages, &Dataset),
+        work: &Path,
+        device: &Device,
+        observer: train::Observer<'_>,
+    ) -> Result<Judged> {
+        let folder = work.join("features");
+        if folder.exists() {
+            fs_err::remove_dir_all(&folder)?;
+        }
+        fs_err::create_dir_all(&folder)?;
+        let (model, classes) = (self.cut(stage)?, self.data.train.classes());
+        let layer = FeatureLayer::of(&model, None)?;
+        let source = Source { model: &model, layer, device, classes: classes.len() };
+        let known: Vec<_> = few.labels.iter().copied().map(Some).collect();
+        let mut features = source.write(&few.images, &known, &folder.join("train"), observer)?;
+        let (images, truth) = (test.images(), labels_in(test, classes));
+        let mut asked = source.write(&images, &truth, &folder.join("test"), observer)?;
+        if let Some(components) = frozen.nystroem {
+            features.map(&mut asked, components, self.cell.seed, &folder)?;
+        }
+        let (config, seed) = (&self.experiment.finetune, self.cell.seed);
+        // Known from the settings, and the same for all cells: not said again and again.
+        let trained = features.train(frozen, config, seed, observer, |_| {})?;
+        let mut count = counter("testing", observer);
+        let accuracy = features.accuracy(&trained, &asked, &mut count)?;
+        let (protocol, test_images) = ("strict".to_owned(), asked.labels.len());
+        drop(count);
+        Ok(Judged { model, protocol, accuracy, top5: None, test_images })
+    }
+
     /// The stage's network, cut to the cell's layer and tuned end to end.
     fn finetuned(
         &self,
@@ -237,12 +307,7 @@ impl<'a> Job<'a> {
         let from = run.load()?;
         let model = match &from {
             Some(checkpoint) => checkpoint.model.clone(),
-            None => {
-                let mut model = stage.model()?;
-                let depth = model.network.depth_of(self.cell.layer)?;
-                model.network = model.network.cut(depth);
-                model
-            }
+            None => self.cut(stage)?,
         };
         let train = &self.data.train;
         let config = &self.experiment.finetune;
@@ -255,6 +320,16 @@ impl<'a> Job<'a> {
         made.0.save(&run.model_path())?;
         Ok(made.0)
     }
+}
+
+/// A classifier's judgement, with the network of its features.
+struct Judged {
+    model: Model,
+    protocol: String,
+    accuracy: f64,
+    top5: Option<f64>,
+    /// Images that could be read.
+    test_images: usize,
 }
 
 /// Whether a cell's features are ranked.

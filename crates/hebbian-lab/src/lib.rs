@@ -20,7 +20,7 @@
 //! - [`spec`], [`method`]: the file; what a method is;
 //! - [`grid`](mod@grid): cells and their order;
 //! - [`data`]: data sets, splits, what they are called by content;
-//! - [`stage`], [`cell`], [`retrieval`]: the work;
+//! - [`stage`], [`cell`], [`frozen`], [`retrieval`]: the work;
 //! - [`run`](mod@run): the loop over cells, shards, locks;
 //! - [`results`]: lines of results;
 //! - [`statistics`], [`summary`], [`markdown`]: what they say together;
@@ -29,7 +29,9 @@
 pub mod cell;
 pub mod data;
 pub mod estimate;
+pub mod frozen;
 pub mod grid;
+pub mod kernel;
 mod key;
 mod lock;
 pub mod machine;
@@ -55,7 +57,13 @@ pub use run::{Event, Only, Options, Outcome, Shard, run};
 pub use spec::Experiment;
 pub use summary::Summary;
 
+use hebbian::error::Error;
 use hebbian::train;
+
+/// An error of searching as one of the work.
+pub(crate) fn as_error(error: hebbian_search::Error) -> Error {
+    Error::Data(error.to_string())
+}
 
 /// A counter of images done, told to the observer of a training as one of its
 /// stages.

@@ -43,8 +43,9 @@ pub struct CellResult {
     pub protocol: String,
     /// Share of the test images (of those judged by) classified right.
     pub accuracy: f64,
-    /// Share whose class is among the five highest scores.
-    pub top5: f64,
+    /// Share whose class is among the five highest scores, of a network's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// Test images that could be read.
     pub test_images: usize,
     /// Test images that could not.
@@ -219,7 +220,7 @@ pub(crate) mod tests {
             split_seed: 200 + seed,
             protocol: "strict".into(),
             accuracy: a,
-            top5: 1.0,
+            top5: Some(1.0),
             test_images: 50,
             skipped: 0,
             retrieval: None,

@@ -12,9 +12,9 @@ use hebbian_search::metrics::{EvaluateOptions, evaluate};
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item, Matrix, Vectors, search};
 use serde::{Deserialize, Serialize};
 
-use crate::counter;
 use crate::data::labels_in;
 use crate::spec::Retrieval;
+use crate::{as_error, counter};
 
 /// Queries shown: the first of so many classes.
 const SHOWN: usize = 8;
@@ -111,10 +111,6 @@ pub(crate) fn rank(
     let report = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
     let strips = strips(model, (gallery, queries), (&found, &asking), &rows)?;
     Ok(Ranked { report, strips })
-}
-
-fn as_error(error: hebbian_search::Error) -> Error {
-    Error::Data(error.to_string())
 }
 
 /// Streams the features of a set into a gallery; returns it and the rows of

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::data::{Draw, labels_in, select};
+use crate::frozen::WEIGHT_DECAY;
 use crate::key::Key;
 use crate::results::{Probe, StageResult, load, save};
 use crate::spec::Convergence;
@@ -24,9 +25,6 @@ use crate::{Data, Experiment, Method, Pretraining, counter, machine};
 /// Version of what a stage's name stands for; a change of the program that
 /// changes results beyond rounding raises it.
 const FORMAT_VERSION: u32 = 1;
-
-/// Weight decay of a classifier on frozen features, as published.
-const PROBE_DECAY: f64 = 5e-4;
 
 /// Everything that decides a stage.
 #[derive(Serialize)]
@@ -318,5 +316,5 @@ struct Work<'a> {
 /// Settings of the probes: as published, with the decay of a classifier on a
 /// frozen trunk. Not the experiment's, whose change would make the stage anew.
 fn probe_config() -> FinetuneConfig {
-    FinetuneConfig { weight_decay: PROBE_DECAY, ..FinetuneConfig::default() }
+    FinetuneConfig { weight_decay: WEIGHT_DECAY, ..FinetuneConfig::default() }
 }

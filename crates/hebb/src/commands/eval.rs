@@ -5,13 +5,13 @@ use hebbian::engine::Device;
 use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::{accuracy, for_each_features, score};
 use hebbian_data::{Dataset, Images};
+use hebbian_lab::kernel;
 use hebbian_search::metrics::{
     EvaluateOptions, MeanAveragePrecision, PrecisionAt, RetrievalReport, evaluate,
 };
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Vectors};
 use serde::Serialize;
 
-use super::kernel;
 use super::shared::{cached, labels_in, load_model, open, print_json};
 use crate::cli::EvalArgs;
 use crate::ui::{Progress, percent, print_table, say};

@@ -8,7 +8,6 @@ mod experiment;
 mod extract;
 mod finetune;
 mod index;
-mod kernel;
 mod predict;
 mod pretrain;
 mod probe;

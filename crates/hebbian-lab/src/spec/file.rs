@@ -16,7 +16,7 @@ use super::{
     Classifier, Convergence, DataSection, Experiment, PaperValue, Regime, Retrieval, SplitSection,
     same,
 };
-use crate::Method;
+use crate::{Method, frozen};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +32,7 @@ struct File {
     grid: GridSection,
     finetune: Option<Spanned<FinetuneConfig>>,
     #[serde(default)]
-    classifier: Classifier,
+    classifier: Option<Spanned<Classifier>>,
     retrieval: Option<RetrievalSection>,
     convergence: Option<Spanned<ConvergenceSection>>,
     #[serde(default)]
@@ -91,12 +91,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         let problem = format!("is '{name}'; it names files: letters, digits, '-', '_' and '.'");
         return source.fail(file.name.span(), "name", problem);
     }
+    let classifier = classifier(&source, file.classifier, &file.finetune)?;
     let finetune = match &file.finetune {
         Some(config) => {
             config.get_ref().check().map_err(source.at(config.span(), "finetune"))?;
             config.get_ref().clone()
         }
-        None => FinetuneConfig::default(),
+        None => match classifier {
+            Classifier::FineTuned => FinetuneConfig::default(),
+            Classifier::Frozen(_) => {
+                FinetuneConfig { weight_decay: frozen::WEIGHT_DECAY, ..FinetuneConfig::default() }
+            }
+        },
     };
     let split = *file.split.get_ref();
     let none = matches!(split.validation, Amount::Count(0) | Amount::Fraction(0.0));
@@ -137,12 +143,32 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         layers,
         regimes,
         finetune,
-        classifier: file.classifier,
+        classifier,
         retrieval,
         convergence,
         paper,
         reference: file.reference,
     })
+}
+
+fn classifier(
+    source: &Source<'_>,
+    section: Option<Spanned<Classifier>>,
+    finetune: &Option<Spanned<FinetuneConfig>>,
+) -> Result<Classifier> {
+    let Some(section) = section else { return Ok(Classifier::default()) };
+    let (span, classifier) = (section.span(), section.into_inner());
+    if let Classifier::Frozen(frozen) = &classifier {
+        let names = ["classifier.frozen.k", "classifier.frozen.c", "classifier.frozen.nystroem"];
+        frozen.check(names).map_err(source.at(span.clone(), "classifier"))?;
+        let published =
+            |config: &Spanned<FinetuneConfig>| config.get_ref().protocol == Protocol::Published;
+        if finetune.as_ref().is_some_and(published) {
+            let problem = "is frozen; under protocol published, epochs of fine-tuning are chosen";
+            return source.fail(span, "classifier", problem);
+        }
+    }
+    Ok(classifier)
 }
 
 fn layers(

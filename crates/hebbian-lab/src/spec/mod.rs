@@ -14,6 +14,7 @@ use hebbian_data::Amount;
 use serde::{Deserialize, Serialize};
 
 use crate::Method;
+use crate::frozen::Frozen;
 
 /// A checked experiment.
 #[derive(Clone, Debug)]
@@ -109,12 +110,14 @@ pub struct Regime {
 
 /// What tells the classes apart. A new kind is a case here and an arm in
 /// [`crate::cell`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Classifier {
     /// That of `finetune.classifier`, tuned end to end with the layers below it.
     #[default]
     FineTuned,
+    /// One trained on the layer's features as they are.
+    Frozen(Frozen),
 }
 
 /// Which cells' features are ranked, and how the rankings are judged.

@@ -153,6 +153,36 @@ fn without_test_images_validation_images_judge() {
 }
 
 #[test]
+fn classifiers_of_frozen_features() {
+    let parse = |classifier: &str| {
+        let text = EXAMPLE.replace("[data]", &format!("{classifier}\n[data]"));
+        Experiment::parse(&text.replace("[finetune]\nepochs = 4", ""), Path::new("a.toml"))
+    };
+    let of = |text: &str| parse(text).unwrap().classifier;
+    assert_eq!(of(""), Classifier::FineTuned);
+    assert_eq!(of("classifier = \"fine-tuned\""), Classifier::FineTuned);
+    let svm = of("classifier = { frozen = { by = \"svm\", c = 0.5, nystroem = 100 } }");
+    let Classifier::Frozen(svm) = svm else { panic!("{svm:?}") };
+    assert_eq!((svm.by.name(), svm.k, svm.c, svm.nystroem), ("svm", 10, 0.5, Some(100)));
+    // A classifier on a frozen trunk is decayed less.
+    let decay = |text: &str| parse(text).unwrap().finetune.weight_decay;
+    assert_eq!(decay("classifier = { frozen = { by = \"linear\" } }"), 5e-4);
+    assert_eq!(decay(""), 5e-2);
+    for (classifier, words) in [
+        ("{ frozen = { by = \"svn\" } }", ["svn", "svm"]),
+        ("{ frozen = { by = \"knn\", k = 0 } }", ["classifier.frozen.k", "is 0"]),
+        ("{ frozen = { by = \"svm\", c = -1 } }", ["classifier.frozen.c", "is -1"]),
+        ("{ frozen = { by = \"svm\", nystrom = 9 } }", ["nystrom", "nystroem"]),
+        ("{ frozen = { by = \"svm\", nystroem = 0 } }", ["frozen.nystroem", "is 0"]),
+    ] {
+        let error = parse(&format!("classifier = {classifier}")).unwrap_err().to_string();
+        for word in ["line 5"].iter().chain(&words) {
+            assert!(error.contains(word), "{classifier}: no '{word}' in {error}");
+        }
+    }
+}
+
+#[test]
 fn the_published_protocol_needs_validation_images() {
     let text = EXAMPLE.replace("epochs = 4", "protocol = \"published\"");
     assert!(Experiment::parse(&text, Path::new("a.toml")).is_ok());
