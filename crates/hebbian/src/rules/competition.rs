@@ -14,7 +14,7 @@ use super::{Projections, Real, Samples, inner, nonzero};
 
 /// Shares below this have squares near the smallest normal numbers, which
 /// would slow every product with them down and add nothing a sum can hold.
-const LEAST_SHARE: f32 = 1e-18;
+pub(super) const LEAST_SHARE: f32 = 1e-18;
 
 /// Gates `r^2` of a block of patches, adding `r` to the denominators;
 /// `compete` turns the cosines of a patch with the neurons into their shares.

@@ -72,10 +72,6 @@ impl Rule for Hebb {
         Reconstruction::Decay(self.decay as f32)
     }
 
-    fn wants_whitening(&self) -> bool {
-        false
-    }
-
     #[inline(always)]
     fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]) {
         let c = denominators.len();

@@ -12,7 +12,7 @@
 //! `f` is `max(0, u)` for `hpca` and the hyperbolic tangent for `hpca-tanh`.
 
 use super::{
-    GateWgsl, NoParams, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
+    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
     inner, parse, response, response::respond,
 };
 use crate::ops::Activation;
@@ -52,24 +52,12 @@ impl Rule for Hpca {
         }
     }
 
-    fn params(&self) -> toml::Table {
-        toml::Table::new()
-    }
-
-    fn projection(&self) -> Projection {
-        Projection::Plain
-    }
-
     fn activation(&self) -> Activation {
         self.activation
     }
 
     fn reconstruction(&self) -> Reconstruction {
         Reconstruction::Prefix
-    }
-
-    fn wants_whitening(&self) -> bool {
-        false
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@
 //! `dW = W - (1/N) Z^T S W`.
 
 use super::{
-    GateWgsl, NoParams, Projection, Projections, Reach, Real, Reconstruction, Rule, RuleInfo,
+    GateWgsl, NoParams, Projections, Reach, Real, Reconstruction, Rule, RuleInfo,
     Samples, inner, parse, response, response::respond,
 };
 use crate::ops::Activation;
@@ -55,24 +55,12 @@ impl Rule for Ica {
         }
     }
 
-    fn params(&self) -> toml::Table {
-        toml::Table::new()
-    }
-
-    fn projection(&self) -> Projection {
-        Projection::Plain
-    }
-
     fn activation(&self) -> Activation {
         Activation::Tanh
     }
 
     fn reconstruction(&self) -> Reconstruction {
         Reconstruction::Unmixing(self.reach)
-    }
-
-    fn wants_whitening(&self) -> bool {
-        false
     }
 
     #[inline(always)]

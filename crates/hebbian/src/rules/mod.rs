@@ -117,11 +117,15 @@ pub trait Rule: fmt::Debug + Send + Sync {
     /// Name by which it is chosen.
     fn name(&self) -> &'static str;
 
-    /// Its parameters, for the run's records.
-    fn params(&self) -> toml::Table;
+    /// Its parameters, for the run's records; none unless it has some.
+    fn params(&self) -> toml::Table {
+        toml::Table::new()
+    }
 
     /// Projection of its forward pass.
-    fn projection(&self) -> Projection;
+    fn projection(&self) -> Projection {
+        Projection::Plain
+    }
 
     /// Activation of its forward pass.
     fn activation(&self) -> Activation {
@@ -132,7 +136,9 @@ pub trait Rule: fmt::Debug + Send + Sync {
     fn reconstruction(&self) -> Reconstruction;
 
     /// Whether the published protocol feeds it whitened images.
-    fn wants_whitening(&self) -> bool;
+    fn wants_whitening(&self) -> bool {
+        false
+    }
 
     /// Whether its gate reads [`Projections::patch_norm`].
     fn needs_patch_norms(&self) -> bool {

@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    GateWgsl, NoParams, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
+    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
     inner, parse, response, response::respond,
 };
 use crate::ops::Activation;
@@ -35,20 +35,8 @@ impl Rule for OjaSubspace {
         OJA_SUBSPACE.name
     }
 
-    fn params(&self) -> toml::Table {
-        toml::Table::new()
-    }
-
-    fn projection(&self) -> Projection {
-        Projection::Plain
-    }
-
     fn reconstruction(&self) -> Reconstruction {
         Reconstruction::All
-    }
-
-    fn wants_whitening(&self) -> bool {
-        false
     }
 
     #[inline(always)]

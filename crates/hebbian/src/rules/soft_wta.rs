@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     GateWgsl, Projection, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
-    check_above_zero, competition, parse, table,
+    check_above_zero, competition, competition::LEAST_SHARE, parse, table,
 };
 use crate::linalg::{exp, largest, sum};
 
@@ -88,9 +88,7 @@ impl Rule for SoftWta {
             for (r, d) in r.iter_mut().zip(&mut *denominators) {
                 let share = *r * scale;
                 *d += share;
-                // Squares below the normal numbers would slow every product
-                // with them down, and add nothing a sum can hold.
-                *r = if share > 1e-18 { share * share } else { 0.0 };
+                *r = if share > LEAST_SHARE { share * share } else { 0.0 };
             }
         }
     }
