@@ -1,44 +1,58 @@
-//! How long what is left will take, from what is done.
+//! How long what is left will take, from what is done; before anything is, from
+//! the time of a forward pass.
 
 use std::ops::AddAssign;
+use std::time::Instant;
 
-use hebbian::network::NetworkSpec;
+use hebbian::engine::Device;
+use hebbian::error::Result;
+use hebbian::network::{Network, NetworkSpec};
+use hebbian::ops::Activation;
+use hebbian::rules::Projection;
 use hebbian::train::Protocol;
 
 use crate::cell::is_ranked;
-use crate::{Cell, Experiment, Line, Method};
+use crate::spec::Classifier;
+use crate::{Cell, Experiment, Line, Method, Pretraining};
 
-/// A supervised step is about three forward passes.
-const STEP: f64 = 3.0;
+/// Forward passes that a step takes about as long as: supervised, by a
+/// Hebbian rule, of the VAE.
+const SUPERVISED: f64 = 3.5;
+const HEBBIAN: f64 = 2.8;
+const VAE: f64 = 8.0;
 
-/// Seconds, and the pieces of work of which nothing like it was ever measured.
+/// Images of the forward pass that is measured.
+const BATCH: usize = 64;
+
+/// Seconds, and of how many pieces of work they are a guess.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
-    /// Of what is known.
+    /// Of all pieces.
     pub seconds: f64,
-    /// Pieces of work that are not in the seconds.
-    pub unknown: usize,
+    /// Pieces of which nothing like it was ever measured: their time is in
+    /// proportion to that of a forward pass.
+    pub guessed: usize,
 }
 
 impl AddAssign for Estimate {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;
-        self.unknown += other.unknown;
+        self.guessed += other.guessed;
     }
 }
 
-impl From<Option<f64>> for Estimate {
-    fn from(seconds: Option<f64>) -> Self {
-        Self { seconds: seconds.unwrap_or(0.0), unknown: usize::from(seconds.is_none()) }
+impl Estimate {
+    /// What is measured, or else the guess.
+    fn of(measured: Option<f64>, guess: f64) -> Self {
+        Self { seconds: measured.unwrap_or(guess), guessed: usize::from(measured.is_none()) }
     }
 }
 
 impl std::fmt::Display for Estimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.seconds, self.unknown) {
-            (seconds, 0) => f.write_str(&duration(seconds)),
-            (0.0, _) => f.write_str("unknown, nothing was measured yet"),
-            (seconds, n) => write!(f, "{} and {n} parts never measured", duration(seconds)),
+        match self.guessed {
+            0 => f.write_str(&duration(self.seconds)),
+            _ => write!(f, "about {}", duration(self.seconds)),
         }
     }
 }
@@ -62,6 +76,36 @@ fn operations(network: &NetworkSpec, depth: usize) -> f64 {
     geometries.iter().take(depth).map(of_layer).sum()
 }
 
+/// Length of an image's features after `depth` layers.
+fn feature_len(network: &NetworkSpec, depth: usize) -> f64 {
+    let geometries = network.geometries().unwrap_or_default();
+    geometries.iter().take(depth).next_back().map_or(0.0, |g| g.output_len() as f64)
+}
+
+/// Seconds that an operation of the experiment's forward passes takes on
+/// `device`.
+///
+/// # Errors
+/// If the device fails.
+pub fn measure_forward(experiment: &Experiment, device: &Device) -> Result<f64> {
+    let Some(method) = experiment.methods.first() else { return Ok(0.0) };
+    let spec = method.network.clone();
+    let work = operations(&spec, usize::MAX) * BATCH as f64;
+    let pixels = spec.input.iter().product::<usize>();
+    let network = Network::new(spec, Projection::Plain, Activation::Relu, 0)?;
+    let x: Vec<f32> = (0..BATCH * pixels).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    let mut engine = device.engine();
+    // The first warms up.
+    let mut seconds = 0.0;
+    for _ in 0..2 {
+        let start = Instant::now();
+        engine.features(&network, network.depth(), &x)?;
+        engine.wait()?;
+        seconds = start.elapsed().as_secs_f64();
+    }
+    Ok(seconds / work)
+}
+
 fn depth_of(layer: &str) -> usize {
     layer.strip_prefix('L').and_then(|n| n.parse().ok()).unwrap_or(usize::MAX)
 }
@@ -70,15 +114,19 @@ fn depth_of(layer: &str) -> usize {
 /// method, and seconds of rankings by layer.
 pub struct Rates<'a> {
     experiment: &'a Experiment,
+    /// Seconds an operation of a forward pass.
+    forward: f64,
     cells: Vec<(String, f64)>,
     stages: Vec<(String, f64)>,
     rankings: Vec<(String, f64)>,
 }
 
 impl<'a> Rates<'a> {
-    /// The rates of finished cells and stages.
-    pub fn measured(experiment: &'a Experiment, lines: &[Line]) -> Self {
-        let mut rates = Self { experiment, cells: vec![], stages: vec![], rankings: vec![] };
+    /// The rates of finished cells and stages, and `forward` seconds an
+    /// operation for what is like none of them.
+    pub fn measured(experiment: &'a Experiment, lines: &[Line], forward: f64) -> Self {
+        let (cells, stages, rankings) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rates = Self { experiment, forward, cells, stages, rankings };
         for line in lines {
             match line {
                 Line::Cell(c) => {
@@ -98,15 +146,20 @@ impl<'a> Rates<'a> {
         rates
     }
 
-    /// Time of a cell.
-    pub fn cell(&self, cell: &Cell<'_>, labels: usize, test: usize) -> Estimate {
+    /// Time of a cell, with so many labels and images to be judged by, after
+    /// learning from `train` images.
+    pub fn cell(&self, cell: &Cell<'_>, labels: usize, test: usize, train: usize) -> Estimate {
         let work = cell_work(self.experiment, cell.method, cell.layer, labels, test);
         let rate = typical(&self.cells, |layer| layer == cell.layer);
         let rate = rate.or_else(|| typical(&self.cells, |_| true));
-        let mut time = Estimate::from(rate.map(|rate| rate * work));
+        let mut time = Estimate::of(rate.map(|rate| rate * work), self.forward * work);
         if is_ranked(self.experiment, cell) {
             let seconds = typical(&self.rankings, |layer| layer == cell.layer);
-            time += seconds.or_else(|| typical(&self.rankings, |_| true)).into();
+            let seconds = seconds.or_else(|| typical(&self.rankings, |_| true));
+            let network = &cell.method.network;
+            let features = operations(network, depth_of(cell.layer)) * (test + train) as f64;
+            let distances = feature_len(network, depth_of(cell.layer)) * (test * train) as f64;
+            time += Estimate::of(seconds, self.forward * (features + distances));
         }
         time
     }
@@ -121,7 +174,8 @@ impl<'a> Rates<'a> {
             other.is_some_and(|m| (m.pretraining.epochs() > 0) == (method.pretraining.epochs() > 0))
         };
         let rate = own.or_else(|| typical(&self.stages, alike));
-        rate.map(|rate| rate * stage_work(method, images)).into()
+        let work = stage_work(method, images);
+        Estimate::of(rate.map(|rate| rate * work), self.forward * work)
     }
 }
 
@@ -132,14 +186,25 @@ fn cell_work(e: &Experiment, method: &Method, layer: &str, labels: usize, test: 
         hebbian_data::Amount::Count(count) if published => count,
         _ => 0,
     };
-    let passes = e.finetune.epochs as f64 * (STEP * labels as f64 + validation as f64);
+    let passes = match e.classifier {
+        Classifier::FineTuned => {
+            e.finetune.epochs as f64 * (SUPERVISED * labels as f64 + validation as f64)
+        }
+        // The features of each image are computed once.
+        Classifier::Frozen(_) => labels as f64,
+    };
     operations(&method.network, depth_of(layer)) * (passes + test as f64)
 }
 
 /// Operations of pre-training; one pass over the images for their statistics
 /// counts too.
 fn stage_work(method: &Method, images: usize) -> f64 {
-    let passes = method.pretraining.epochs() as f64 + 0.1;
+    let a_step = match method.pretraining {
+        Pretraining::None => 0.0,
+        Pretraining::Hebbian { .. } => HEBBIAN,
+        Pretraining::Vae { .. } => VAE,
+    };
+    let passes = method.pretraining.epochs() as f64 * a_step + 0.1;
     operations(&method.network, usize::MAX) * images as f64 * passes
 }
 
@@ -157,33 +222,38 @@ mod tests {
     use crate::spec::tests::example;
 
     #[test]
-    fn before_anything_is_measured_nothing_is_claimed() {
+    fn before_anything_is_measured_all_is_a_guess() {
         let experiment = example();
-        let rates = Rates::measured(&experiment, &[]);
+        let rates = Rates::measured(&experiment, &[], 1e-9);
         let cells = crate::grid(&experiment);
         let mut all = Estimate::default();
         for cell in &cells {
-            all += rates.cell(cell, 8, 50);
+            all += rates.cell(cell, 8, 50, 80);
         }
         // Every cell, and the rankings of L2 with 10%: two methods, three seeds.
-        assert_eq!(all, Estimate { seconds: 0.0, unknown: 16 + 6 });
-        assert!(all.to_string().starts_with("unknown"));
-        assert_eq!(rates.stage(&experiment.methods[1], 80).unknown, 1);
+        assert_eq!(all.guessed, 16 + 6);
+        assert!(all.seconds > 0.0 && all.to_string().starts_with("about "));
+        // Three epochs of 80 images, and a look at them before.
+        let stage = rates.stage(&experiment.methods[1], 80);
+        let due =
+            1e-9 * 80.0 * (3.0 * HEBBIAN + 0.1) * operations(&experiment.methods[1].network, 9);
+        assert!(stage.guessed == 1 && (stage.seconds - due).abs() < 1e-9, "{stage:?}");
+        assert!(measure_forward(&experiment, &Device::Cpu).unwrap() > 0.0);
     }
 
     #[test]
     fn a_measured_cell_foretells_itself_and_scales_with_the_labels() {
         let experiment = example();
         let lines = [line("HPCA", "L1", 0.1, 7, 0.5)];
-        let rates = Rates::measured(&experiment, &lines);
+        let rates = Rates::measured(&experiment, &lines, 1.0);
         let cells = crate::grid(&experiment);
         let of = |layer: &str, labels| {
             let cell = cells.iter().find(|c| c.layer == layer && c.fraction == 1.0).unwrap();
-            rates.cell(cell, labels, 50).seconds
+            rates.cell(cell, labels, 50, 80).seconds
         };
         assert!((of("L1", 8) - 2.0).abs() < 1e-9, "{}", of("L1", 8));
-        // 4 epochs of 8 labels at three passes, and 50 test images.
-        let factor = (4.0 * 3.0 * 80.0 + 50.0) / (4.0 * 3.0 * 8.0 + 50.0);
+        // 4 epochs of 8 labels at a step's passes, and 50 test images.
+        let factor = (4.0 * SUPERVISED * 80.0 + 50.0) / (4.0 * SUPERVISED * 8.0 + 50.0);
         assert!((of("L1", 80) - 2.0 * factor).abs() < 1e-9);
         // L2 costs more, by its operations: 5.6 M and 15.9 M an image.
         assert!((of("L2", 8) / 2.0 - 21.57 / 5.64).abs() < 0.02, "{}", of("L2", 8));

@@ -10,7 +10,7 @@ use hebbian::error::{Error, Result};
 use hebbian::network::write_atomically;
 use hebbian::train;
 
-use crate::estimate::{Estimate, Rates};
+use crate::estimate::{Estimate, Rates, measure_forward};
 use crate::lock::Lock;
 use crate::plan::{Draws, Entry, Plan};
 use crate::results::{CellResult, Line};
@@ -94,6 +94,7 @@ pub fn preview<'a>(
     experiment: &'a Experiment,
     data: &Data,
     out: &Path,
+    device: &Device,
     options: &Options,
 ) -> Result<Preview<'a>> {
     let draws = Draws::new(experiment, data)?;
@@ -106,7 +107,8 @@ pub fn preview<'a>(
     for &stage in &needed {
         stages_done += usize::from(plan.stages[stage].result()?.is_some());
     }
-    let left = left(experiment, data, &plan)?;
+    let forward = measure_forward(experiment, device)?;
+    let left = left(experiment, data, &plan, forward)?;
     let of_grid = crate::grid(experiment).into_iter().zip(&plan.entries);
     let cells = of_grid.filter(|(_, entry)| entry.mine);
     let cells = cells.map(|(cell, entry)| (cell, entry.job.is_done())).collect();
@@ -134,7 +136,8 @@ pub fn run(
     keep(experiment, out)?;
     plan.collect(experiment, out)?;
     let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();
-    let mut worker = Worker { experiment, data, out, device, plan: &plan, failed: HashMap::new() };
+    let (forward, failed) = (measure_forward(experiment, device)?, HashMap::new());
+    let mut worker = Worker { experiment, data, out, device, plan: &plan, forward, failed };
     let (mut count, mut told) = (0, false);
     loop {
         let (mut busy, mut progress) = (0, false);
@@ -208,6 +211,8 @@ struct Worker<'a> {
     out: &'a Path,
     device: &'a Device,
     plan: &'a Plan<'a>,
+    /// Seconds an operation of a forward pass.
+    forward: f64,
     /// Stages and cells that can't be done, by name, and why.
     failed: HashMap<String, String>,
 }
@@ -244,7 +249,7 @@ impl Worker<'_> {
             return Ok(self.give_up(entry, problem, observer));
         }
         let done = mine.iter().filter(|entry| entry.job.is_done()).count();
-        let left = left(self.experiment, self.data, self.plan)?;
+        let left = left(self.experiment, self.data, self.plan, self.forward)?;
         observer(Event::Cell { cell: &entry.cell, done, of: mine.len(), left });
         let training = &mut |event: train::Event<'_>| observer(Event::Training(event));
         match entry.job.run(stage, self.device, training) {
@@ -274,13 +279,13 @@ fn diverged(error: Error) -> Result<String> {
 }
 
 /// Time of this process's cells that are not done, and of their stages.
-fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>) -> Result<Estimate> {
-    let rates = Rates::measured(experiment, &plan.lines()?);
+fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>, forward: f64) -> Result<Estimate> {
+    let rates = Rates::measured(experiment, &plan.lines()?, forward);
     let mut left = Estimate::default();
     let mut stages: Vec<usize> = Vec::new();
     for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
-        left += rates.cell(&entry.cell, entry.job.labels(), data.judges_len(entry.job.draw()));
-        let stage = &plan.stages[entry.stage];
+        let (stage, judges) = (&plan.stages[entry.stage], data.judges_len(entry.job.draw()));
+        left += rates.cell(&entry.cell, entry.job.labels(), judges, stage.images_len());
         if !stages.contains(&entry.stage) && stage.result()?.is_none() {
             stages.push(entry.stage);
             left += rates.stage(entry.cell.method, stage.images_len());

@@ -36,7 +36,7 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
     let data = Data::open(&experiment, &args.data, args.cache.as_deref(), observer)?;
     if args.dry_run {
-        return show(&preview(&experiment, &data, &args.out, &options)?, args.json);
+        return show(&preview(&experiment, &data, &args.out, &device, &options)?, args.json);
     }
     let observer = &mut |event: Event<'_>| tell(&mut progress, event);
     let outcome = run_cells(&experiment, &data, &args.out, &device, &options, observer)?;
@@ -88,7 +88,7 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
             "stages": preview.stages,
             "stages_done": preview.stages_done,
             "seconds_left": preview.left.seconds,
-            "parts_never_measured": preview.left.unknown,
+            "parts_guessed": preview.left.guessed,
         }));
     }
     let rows = preview.cells.iter().map(|(cell, done)| {
@@ -107,8 +107,8 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
         preview.stages,
         preview.left
     );
-    if preview.left.unknown > 0 {
-        eprintln!("hint: `--max-cells 1` runs the first cell, from which times are known");
+    if preview.left.guessed > 0 {
+        eprintln!("hint: `--max-cells 1` runs the first cell, from which times are known better");
     }
     Ok(())
 }
