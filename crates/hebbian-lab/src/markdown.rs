@@ -2,6 +2,7 @@
 
 use crate::Summary;
 use crate::grid::percent;
+use crate::statistics::Sample;
 use crate::summary::Place;
 
 /// A place's own value: `36.11 ± 0.42`, bold where it is best.
@@ -13,9 +14,27 @@ pub fn value(place: &Place) -> Option<String> {
     })
 }
 
+/// A place's gain over the baseline: `+1.20 ± 0.42`.
+pub fn gain(place: &Place) -> Option<String> {
+    let gain = place.gain.as_ref()?;
+    Some(match gain.half_width {
+        None => format!("{:+.2}", gain.mean),
+        Some(half_width) => format!("{:+.2} ± {half_width:.2}", gain.mean),
+    })
+}
+
 /// How many runs a row's places rest on: one number, or the least and most.
 pub fn runs(row: &[&Place]) -> String {
-    let counts = || row.iter().map(|p| p.sample.as_ref().map_or(0, |sample| sample.n()));
+    counted(row, |place| place.sample.as_ref())
+}
+
+/// How many pairs of runs a row's gains rest on.
+pub fn pairs(row: &[&Place]) -> String {
+    counted(row, |place| place.gain.as_ref())
+}
+
+fn counted(row: &[&Place], sample: impl Fn(&Place) -> Option<&Sample>) -> String {
+    let counts = || row.iter().map(|place| sample(place).map_or(0, Sample::n));
     match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
         (_, 0) => "–".into(),
         (least, most) if least == most => most.to_string(),
@@ -30,8 +49,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     let e = summary.experiment;
     let mut text =
         format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
-    text += &format!("| labels | method | n | {} |\n", e.layers.join(" | "));
-    text += &format!("|---|---|---|{}\n", "---|".repeat(e.layers.len()));
+    text += &head(summary);
     for regime in &e.regimes {
         for method in &summary.methods {
             let row = summary.row(regime.fraction, method);
@@ -44,6 +62,9 @@ pub fn table(summary: &Summary<'_>) -> String {
         }
     }
     text.push('\n');
+    if let Some(baseline) = &e.baseline {
+        text += &gains(summary, baseline);
+    }
     for note in summary.notes() {
         text += &format!("{note}\n");
     }
@@ -51,6 +72,36 @@ pub fn table(summary: &Summary<'_>) -> String {
         text += "In parentheses, the paper's value.\n";
     }
     text
+}
+
+fn head(summary: &Summary<'_>) -> String {
+    let layers = &summary.experiment.layers;
+    let names = format!("| labels | method | n | {} |\n", layers.join(" | "));
+    names + &format!("|---|---|---|{}\n", "---|".repeat(layers.len()))
+}
+
+/// The same for the gains over the baseline, where there are any.
+fn gains(summary: &Summary<'_>, baseline: &str) -> String {
+    let mut text = String::new();
+    for regime in &summary.experiment.regimes {
+        for method in &summary.methods {
+            let row = summary.row(regime.fraction, method);
+            if row.iter().any(|place| place.gain.is_some()) {
+                let cells: Vec<_> = row.iter().map(|p| gain(p).unwrap_or_default()).collect();
+                let (labels, n) = (percent(regime.fraction), pairs(&row));
+                let (method, cells) = (escaped(method), cells.join(" | "));
+                text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
+            }
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!(
+        "Gain over {baseline}, points: the mean of the differences between runs of the same split \
+         and labels, ± its 95% interval.\n\n{}{text}\n",
+        head(summary)
+    )
 }
 
 fn cell(place: &Place) -> String {
@@ -97,6 +148,24 @@ mod tests {
             ]
         );
         assert!(text.contains("Somebody, Table 1") && text.contains("(Student's t)"), "{text}");
+    }
+
+    #[test]
+    fn gains_stand_in_a_table_of_their_own() {
+        let experiment = crate::Experiment { baseline: Some("none".into()), ..example() };
+        let lines = [
+            cell("HPCA", "L1", 0.1, 7, 0.39),
+            cell("HPCA", "L1", 0.1, 8, 0.43),
+            cell("none", "L1", 0.1, 7, 0.40),
+            cell("none", "L1", 0.1, 8, 0.42),
+            cell("none", "L2", 0.1, 7, 0.30),
+            cell("HPCA", "L2", 0.1, 7, 0.35),
+        ];
+        let text = table(&Summary::new(&experiment, &lines));
+        let gains = text.split("Gain over none, points").nth(1).unwrap();
+        let rows: Vec<&str> = gains.lines().filter(|line| line.starts_with("| 10%")).collect();
+        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71 | +5.00 |"]);
+        assert!(!table(&Summary::new(&example(), &lines)).contains("Gain"));
     }
 
     #[test]

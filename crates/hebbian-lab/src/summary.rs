@@ -36,6 +36,9 @@ pub struct Place {
     pub layer: String,
     /// What was measured, if anything.
     pub sample: Option<Sample>,
+    /// What it gains over the baseline, in points, repetition by repetition:
+    /// both saw the same split and labels.
+    pub gain: Option<Sample>,
     /// What the paper says, if anything.
     pub paper: Option<f64>,
     /// Whether its mean is the highest of its column; never where one method
@@ -199,13 +202,25 @@ fn place(
     method: &str,
     layer: &str,
 ) -> Place {
-    let of = cells.iter().filter(|cell| {
-        cell.method == method && cell.layer == layer && same(cell.fraction, fraction)
+    let of = |method: &str| -> Vec<(u64, f64)> {
+        let of = cells.iter().filter(|cell| {
+            cell.method == method && cell.layer == layer && same(cell.fraction, fraction)
+        });
+        of.map(|cell| (cell.seed, 100.0 * cell.accuracy)).collect()
+    };
+    let own = of(method);
+    let baseline = experiment.baseline.as_deref().filter(|baseline| *baseline != method);
+    let gain = baseline.map(of).and_then(|baseline| {
+        let gain = |(seed, value): &(u64, f64)| {
+            let (_, before) = baseline.iter().find(|(other, _)| other == seed)?;
+            Some(value - before)
+        };
+        Sample::new(own.iter().filter_map(gain).collect())
     });
-    let sample = Sample::new(of.map(|cell| 100.0 * cell.accuracy).collect());
+    let sample = Sample::new(own.into_iter().map(|(_, value)| value).collect());
     let paper = experiment.paper(method, fraction, layer);
     let (method, layer) = (method.to_owned(), layer.to_owned());
-    Place { fraction, method, layer, sample, paper, best: false }
+    Place { fraction, method, layer, sample, gain, paper, best: false }
 }
 
 /// A column with its highest mean marked.
@@ -300,6 +315,30 @@ mod tests {
         let vae = summary.place(0.1, "VAE", "L2").unwrap();
         assert!(vae.sample.is_none() && vae.paper == Some(34.41));
         assert!(summary.notes().iter().any(|note| note == "4 of 16 cells are done."));
+    }
+
+    #[test]
+    fn a_gain_is_the_mean_of_the_differences_of_the_same_repetition() {
+        let experiment = Experiment { baseline: Some("none".into()), ..example() };
+        let lines = [
+            cell("none", "L1", 0.1, 7, 0.30),
+            cell("none", "L1", 0.1, 8, 0.40),
+            cell("HPCA", "L1", 0.1, 7, 0.33),
+            cell("HPCA", "L1", 0.1, 8, 0.41),
+            // Without its pair.
+            cell("HPCA", "L1", 0.1, 9, 0.99),
+            cell("HPCA", "L2", 0.1, 7, 0.50),
+        ];
+        let summary = Summary::new(&experiment, &lines);
+        let gain =
+            |method: &str, layer: &str| summary.place(0.1, method, layer).unwrap().gain.clone();
+        let found = gain("HPCA", "L1").unwrap();
+        assert!((found.mean - 2.0).abs() < 1e-9 && found.n() == 2, "{found:?}");
+        // 12.706 * 1.414 / sqrt 2.
+        assert!((found.half_width.unwrap() - 12.706).abs() < 0.01);
+        assert!(gain("HPCA", "L2").is_none() && gain("none", "L1").is_none());
+        let plain = example();
+        assert!(Summary::new(&plain, &lines).place(0.1, "HPCA", "L1").unwrap().gain.is_none());
     }
 
     #[test]

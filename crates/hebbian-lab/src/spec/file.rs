@@ -33,6 +33,7 @@ struct File {
     finetune: Option<Spanned<FinetuneConfig>>,
     #[serde(default)]
     classifier: Option<Spanned<Classifier>>,
+    baseline: Option<Spanned<String>>,
     retrieval: Option<RetrievalSection>,
     convergence: Option<Spanned<ConvergenceSection>>,
     #[serde(default)]
@@ -123,6 +124,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         return source.fail(file.data.span(), "data.test", problem);
     }
     let methods = methods(&source, &file.method)?;
+    if let Some(baseline) = &file.baseline
+        && !methods.iter().any(|method| method.name == *baseline.get_ref())
+    {
+        let problem = format!("is '{}', which is no method of this file", baseline.get_ref());
+        return source.fail(baseline.span(), "baseline", problem);
+    }
     let layers = layers(&source, &file.grid.layers, &methods)?;
     let regimes = regimes(&source, &file.grid)?;
     let (retrieval, convergence) = (&file.retrieval, &file.convergence);
@@ -148,6 +155,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
         convergence,
         paper,
         reference: file.reference,
+        baseline: file.baseline.map(Spanned::into_inner),
     })
 }
 

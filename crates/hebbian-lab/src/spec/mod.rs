@@ -47,6 +47,8 @@ pub struct Experiment {
     pub paper: Vec<PaperValue>,
     /// Where the paper's values come from and under which conditions.
     pub reference: String,
+    /// The method that the others are compared with, seed by seed.
+    pub baseline: Option<String>,
 }
 
 /// The data set.

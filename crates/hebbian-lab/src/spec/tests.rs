@@ -153,6 +153,15 @@ fn without_test_images_validation_images_judge() {
 }
 
 #[test]
+fn the_baseline_is_a_method() {
+    let with = |name: &str| EXAMPLE.replace("[data]", &format!("baseline = \"{name}\"\n\n[data]"));
+    let parse = |text: &str| Experiment::parse(text, Path::new("a.toml"));
+    assert_eq!(parse(&with("none")).unwrap().baseline.as_deref(), Some("none"));
+    let error = parse(&with("nothing")).unwrap_err().to_string();
+    assert!(error.contains("line 5: baseline is 'nothing'"), "{error}");
+}
+
+#[test]
 fn classifiers_of_frozen_features() {
     let parse = |classifier: &str| {
         let text = EXAMPLE.replace("[data]", &format!("{classifier}\n[data]"));

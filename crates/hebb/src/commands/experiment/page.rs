@@ -18,6 +18,7 @@ const DRAWN: usize = 3;
 pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<Report> {
     let e = summary.experiment;
     let mut sections = vec![table(summary)];
+    sections.extend(gains(summary));
     if e.layers.len() > 1 {
         sections.push(by_layer(summary));
     }
@@ -74,6 +75,35 @@ fn table(summary: &Summary<'_>) -> Section {
         columns: e.layers.clone(),
         groups: groups.collect(),
     }
+}
+
+/// What each method gains over the baseline.
+fn gains(summary: &Summary<'_>) -> Option<Section> {
+    let e = summary.experiment;
+    let baseline = e.baseline.as_ref()?;
+    let places = e
+        .regimes
+        .iter()
+        .flat_map(|regime| summary.methods.iter().map(move |method| (regime.fraction, method)));
+    let rows = places.filter_map(|(fraction, method)| {
+        let row = summary.row(fraction, method);
+        row.iter().any(|place| place.gain.is_some()).then(|| {
+            let name = format!("{method}, {}%", percent(fraction));
+            let gains = row.iter().map(|place| markdown::gain(place).unwrap_or_default());
+            [name, markdown::pairs(&row)].into_iter().chain(gains).collect()
+        })
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let columns = ["method", "n"].into_iter().map(str::to_owned).chain(e.layers.clone());
+    (!rows.is_empty()).then(|| Section::Table {
+        heading: format!("Gain over {baseline}, points"),
+        caption: "The mean of the differences between runs of the same split and labels, ± its \
+                  95% interval: what the draw of the labels does to both is in neither."
+            .into(),
+        columns: columns.collect(),
+        rows,
+        best: Vec::new(),
+    })
 }
 
 /// A word at the beginning of a sentence.
