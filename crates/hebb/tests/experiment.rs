@@ -51,6 +51,7 @@ batch = 16
 layers = ["L3"]
 fractions = [0.4]
 ks = [1, 5]
+features = ["L3", "L1"]
 
 [convergence]
 fraction = 0.5
@@ -245,6 +246,7 @@ fn a_report_shows_what_was_found() {
         "Convergence without labels",
         "First layer: HPCA",
         "Retrieval, %",
+        "HPCA, L3: L1, 40%",
         "Nearest images: none",
         "Where the time went",
         "paper 41.88",

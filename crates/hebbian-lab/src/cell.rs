@@ -46,8 +46,8 @@ struct Record<'a> {
 #[derive(Serialize)]
 struct Ranked<'a> {
     gallery: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    features: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    features: &'a [String],
     ks: &'a [usize],
     #[serde(skip_serializing_if = "Option::is_none")]
     truncate: Option<usize>,
@@ -89,8 +89,12 @@ impl<'a> Job<'a> {
             finetune: &experiment.finetune,
             retrieval: ranked.then_some(experiment.retrieval.as_ref()).flatten().map(|asked| {
                 let gallery = data.labelled_digest(&draw.split.train);
-                let features = asked.features.as_deref();
-                Ranked { gallery, features, ks: &asked.ks, truncate: asked.truncate }
+                Ranked {
+                    gallery,
+                    features: &asked.features,
+                    ks: &asked.ks,
+                    truncate: asked.truncate,
+                }
             }),
         };
         let key = Key::of(&record)?;

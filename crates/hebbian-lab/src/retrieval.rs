@@ -77,17 +77,45 @@ pub fn strips_path(out: &Path, cell: &str) -> PathBuf {
     out.join("cells").join(format!("{cell}.strips.json"))
 }
 
-/// Ranks `gallery` for every image of `queries`. Both sides' features go
-/// through files in `folder`, so that memory stays bounded.
+/// Ranks `gallery` for every image of `queries` by the features asked for. Both
+/// sides' features go through files in `folder`, so that memory stays bounded.
+///
+/// Where features are named, the report is a list, each with its `features`;
+/// strips are those of the first.
 pub(crate) fn rank(
     model: &Model,
+    sets: (&Dataset, &Dataset),
+    asked: &Retrieval,
+    folder: &Path,
+    device: &Device,
+    observer: train::Observer<'_>,
+) -> Result<Ranked> {
+    if asked.features.is_empty() {
+        let layer = FeatureLayer::of(model, None)?;
+        return rank_by(model, layer, sets, asked, folder, device, observer);
+    }
+    let (mut reports, mut strips) = (Vec::new(), Vec::new());
+    for name in &asked.features {
+        let layer = FeatureLayer::of(model, Some(name))?;
+        let mut found = rank_by(model, layer, sets, asked, folder, device, observer)?;
+        found.report["features"] = name.as_str().into();
+        reports.push(found.report);
+        if strips.is_empty() {
+            strips = found.strips;
+        }
+    }
+    Ok(Ranked { report: reports.into(), strips })
+}
+
+fn rank_by(
+    model: &Model,
+    layer: FeatureLayer,
     (gallery, queries): (&Dataset, &Dataset),
     asked: &Retrieval,
     folder: &Path,
     device: &Device,
     observer: train::Observer<'_>,
 ) -> Result<Ranked> {
-    let layer = FeatureLayer::of(model, asked.features.as_deref())?;
     let files = folder.join("gallery");
     let (found, _) = features(model, layer, gallery, ("indexing", &files), device, observer)?;
     let files = folder.join("queries");

@@ -53,7 +53,7 @@ pub struct Ranking {
     pub fraction: f64,
     /// Method.
     pub method: String,
-    /// Layer.
+    /// Layer, and which of the network's features where they are not its.
     pub layer: String,
     /// Rank; none for the rankings as long as they are.
     pub k: Option<u64>,
@@ -243,9 +243,17 @@ fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
     type Group = (f64, Vec<[Option<f64>; 4]>);
     let mut groups: BTreeMap<Place, Group> = BTreeMap::new();
     for cell in cells {
-        let Some(report) = &cell.retrieval else { continue };
-        let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
-        for map in maps {
+        // One report, or one for each of the features asked for.
+        let reports = match &cell.retrieval {
+            None => continue,
+            Some(serde_json::Value::Array(reports)) => reports.as_slice(),
+            Some(report) => std::slice::from_ref(report),
+        };
+        let maps = reports.iter().flat_map(|report| {
+            let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
+            maps.iter().map(move |map| (report, map))
+        });
+        for (report, map) in maps {
             let precisions = report["precision"].as_array().map_or(&[][..], Vec::as_slice);
             let whole = map["whole_gallery"].as_bool() == Some(true);
             let precision = precisions.iter().find(|p| p["k"] == map["k"]);
@@ -254,7 +262,11 @@ fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
             let values = [precision, of("retrieved"), of("truncated"), of("relevant")];
             let share = (cell.fraction * 1e9).round() as u64;
             let k = map["k"].as_u64().filter(|_| !whole);
-            let place = (share, cell.method.clone(), cell.layer.clone(), k);
+            let layer = match report["features"].as_str() {
+                None => cell.layer.clone(),
+                Some(features) => format!("{}: {features}", cell.layer),
+            };
+            let place = (share, cell.method.clone(), layer, k);
             groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);
         }
     }
@@ -369,5 +381,16 @@ mod tests {
         assert_eq!((five.k, five.n, whole.k), (Some(5), 2, None));
         assert!((five.retrieved - 50.0).abs() < 1e-9 && five.precision == Some(25.0));
         assert!(whole.precision.is_none() && (whole.relevant - 30.0).abs() < 1e-9);
+        // Several features of each cell.
+        let Line::Cell(mut both) = ranked(7, 0.4) else { unreachable!() };
+        let report = |name: &str| {
+            let mut report = both.retrieval.clone().unwrap();
+            report["features"] = name.into();
+            report
+        };
+        both.retrieval = Some(vec![report("L1"), report("code-binary")].into());
+        let summary = Summary::new(&experiment, &[Line::Cell(both)]);
+        let layers: Vec<&str> = summary.rankings.iter().map(|r| r.layer.as_str()).collect();
+        assert_eq!(layers, ["L2: L1", "L2: L1", "L2: code-binary", "L2: code-binary"]);
     }
 }

@@ -61,7 +61,8 @@ struct RegimeSection {
 struct RetrievalSection {
     layers: Vec<Spanned<String>>,
     fractions: Option<Vec<Spanned<f64>>>,
-    features: Option<Spanned<String>>,
+    #[serde(default)]
+    features: Vec<Spanned<String>>,
     ks: Spanned<Vec<usize>>,
     truncate: Option<usize>,
 }
@@ -293,15 +294,19 @@ fn checked_retrieval(
         let problem = "must hold ranks from 1 on, none beyond retrieval.truncate";
         return source.fail(section.ks.span(), "retrieval.ks", problem);
     }
-    if let Some(name) = &section.features {
+    for (index, name) in section.features.iter().enumerate() {
         // What every ranked cell has: the layers of the lowest.
         let depths = section.layers.iter().filter_map(|layer| layer.get_ref()[1..].parse().ok());
         let (depth, has_code) = (depths.min().unwrap_or(0), !finetune.classifier.is_linear());
         if let Err(problem) = FeatureLayer::parse(name.get_ref(), depth, has_code) {
             return source.fail(name.span(), "retrieval.features", problem);
         }
+        if section.features[..index].iter().any(|before| before.get_ref() == name.get_ref()) {
+            let problem = format!("names '{}' twice", name.get_ref());
+            return source.fail(name.span(), "retrieval.features", problem);
+        }
     }
-    let features = section.features.as_ref().map(|name| name.get_ref().clone());
+    let features = section.features.iter().map(|name| name.get_ref().clone()).collect();
     let truncate = section.truncate;
     Ok(Retrieval { layers: chosen, fractions, features, ks, truncate })
 }

@@ -130,8 +130,8 @@ pub struct Retrieval {
     /// Amounts of labels.
     pub fractions: Vec<f64>,
     /// Features that are ranked (`code`, `code-binary`, `pixels`, a layer
-    /// below); none: those of the cell's layer.
-    pub features: Option<String>,
+    /// below), one after the other; none: those of the cell's layer.
+    pub features: Vec<String>,
     /// Ranks reported beside the whole ranking.
     pub ks: Vec<usize>,
     /// Length at which rankings are cut; none: the whole gallery.

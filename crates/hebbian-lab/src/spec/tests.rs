@@ -122,6 +122,13 @@ fn every_mistake_is_named_with_line_and_field() {
         ("layers = [\"L2\"]", "layers = [\"L3\"]", 37, &["retrieval.layers", "L3"]),
         ("fractions = [0.1]", "fractions = [0.2]", 38, &["retrieval.fractions", "0.2"]),
         ("ks = [1, 5]", "ks = [0]", 39, &["retrieval.ks"]),
+        (
+            "ks = [1, 5]",
+            "ks = [1]\nfeatures = [\"L2\",\n \"code\"]",
+            41,
+            &["retrieval.features", "code"],
+        ),
+        ("ks = [1, 5]", "ks = [1]\nfeatures = [\"L1\", \"L1\"]", 40, &["features", "twice"]),
         ("fraction = 0.5", "fraction = 1.5", 42, &["convergence.fraction"]),
         ("accuracy = { L1", "accuracy = { L9", 47, &["paper.accuracy", "L9"]),
         (
