@@ -32,6 +32,8 @@ pub const READERS: &[(&str, Reader)] = &[
     ("gallery", readers::gallery),
     ("vectors", readers::vectors),
     ("items", readers::items),
+    ("removed", readers::removed),
+    ("npy", readers::npy),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod eval;
 mod experiment;
 mod extract;
 mod finetune;
+mod gallery;
 mod index;
 mod kernel;
 mod predict;
@@ -14,6 +15,7 @@ mod pretrain;
 mod probe;
 mod search;
 mod shared;
+mod update;
 
 use anyhow::Result;
 
@@ -31,6 +33,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Extract(args) => extract::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
+        Command::Gallery(command) => gallery::run(&command),
         Command::Eval(args) => eval::run(&args),
         Command::Experiment(command) => experiment::run(&command),
         Command::Completions { shell } => completions::run(shell),
