@@ -33,6 +33,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("vectors", readers::vectors),
     ("items", readers::items),
     ("removed", readers::removed),
+    ("graph", readers::graph),
     ("npy", readers::npy),
 ];
 

@@ -13,6 +13,7 @@ use hebbian_search::gallery::{
     MAX_HEADER_BYTES, Manifest, TensorLayout, parse_foreign_items, parse_items, parse_removed,
 };
 use hebbian_search::npy::{MAX_NPY_HEADER_BYTES, NpyLayout};
+use hebbian_search::{Graph, Matrix};
 
 const FILE: &str = "fuzzed";
 
@@ -145,6 +146,16 @@ pub fn removed(bytes: &[u8]) -> bool {
     let (count, len) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
     let found = parse_removed(content, count.into(), len.into(), Path::new(FILE));
     found.is_ok_and(|rows| rows.len() == usize::from(count) && rows.iter().all(|&r| r < len.into()))
+}
+
+/// The graph of a segment: the number of vectors in two bytes, then the file;
+/// and a search by it.
+pub fn graph(bytes: &[u8]) -> bool {
+    let Some((len, content)) = bytes.split_first_chunk::<2>() else { return false };
+    let len = usize::from(u16::from_le_bytes(*len));
+    let Ok(graph) = Graph::parse(content, len, Path::new(FILE)) else { return false };
+    let Ok(vectors) = Matrix::new(1, (0..len).map(|i| i as f32).collect()) else { return false };
+    graph.search(&vectors, &[0.5], 3, 8, |row| row % 2 == 0).is_ok_and(|hits| hits.len() <= 3)
 }
 
 /// The header of a `.npy` file: the length of the whole file in eight bytes,

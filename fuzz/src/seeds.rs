@@ -136,7 +136,7 @@ pub fn seeds() -> Result<Vec<Seed>> {
         let item = Item { id: format!("train/{i}.jpg"), label, location, content };
         writer.push(&[item], &[i as f32, 0.5])?;
     }
-    writer.commit()?;
+    writer.build_graph(|_, _| {})?;
     writer.remove("train/0.jpg");
     let gallery = writer.finish()?;
     let read = |name| fs_err::read(path.join(name));
@@ -146,7 +146,9 @@ pub fn seeds() -> Result<Vec<Seed>> {
     add("vectors", "gallery", [&(vectors.len() as u64).to_le_bytes(), &vectors[..]].concat());
     let count = (PICTURES as u16 + 1).to_le_bytes();
     add("items", "gallery", [&count, &read("segments/00000001/items.parquet")?[..]].concat());
-    let removed = read("segments/00000001/removed-00000002")?;
+    let graph = read("segments/00000001/graph-00000002")?;
+    add("graph", "gallery", [&count, &graph[..]].concat());
+    let removed = read("segments/00000001/removed-00000003")?;
     add("removed", "gallery", [&[1, 0], &count, &removed[..]].concat());
     let npy = folder.path().join("vectors.npy");
     hebbian_search::npy::write_npy(&npy, &gallery)?;

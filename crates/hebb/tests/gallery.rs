@@ -278,6 +278,25 @@ fn a_gallery_is_looked_after() {
         }
     }
 
+    // Approximate searches: so few images are all looked at, later ones too.
+    let id = all[30].0.as_str();
+    let search = ["search", &gallery, "--id", id, "-k", "51"];
+    let exact = json(&search);
+    let approximate = || {
+        let output = hebb(&[&search[..], &["--approximate", "--json"]].concat());
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), stderr(&output))
+    };
+    assert!(approximate().1.contains("no graph"));
+    assert_eq!(json(&["gallery", "approximate", &gallery])["recall"], 1.0);
+    let (found, talk) = approximate();
+    assert!(found == exact && talk.contains("100.00 %"), "{talk}");
+    ok(&["gallery", "remove", &gallery, "--id", &all[23].0]);
+    ok(&["index", &photos, "--model", &run, "--out", &gallery]);
+    let (found, talk) = approximate();
+    // By itself in a batch, an image's vector is rounded otherwise.
+    assert!(found == json(&search) && talk.contains("1 images were added since"), "{talk}");
+    assert!(ok(&["gallery", "info", &gallery]).contains("1 images beside it"));
+
     // Removing says how many and leaves the rest.
     let remove = |more: &[&str]| json(&[&["gallery", "remove", &gallery], more].concat());
     let dry = remove(&["--path", class, "--dry-run"]);

@@ -12,6 +12,9 @@ pub struct SearchOptions {
     pub filter: Filter,
     /// Ids of items that may not, such as the queries' own.
     pub exclude: Vec<String>,
+    /// Whether some of the nearest may be missed for the sake of speed. A search with a filter is
+    /// exact all the same.
+    pub approximate: bool,
 }
 
 /// An item in the ranking of a query.
@@ -59,7 +62,9 @@ impl Gallery {
     pub fn nearest(&self, queries: &dyn Vectors, options: &SearchOptions) -> Result<Vec<Vec<Hit>>> {
         let excluded: Vec<usize> = options.exclude.iter().filter_map(|id| self.find(id)).collect();
         let k = options.k.saturating_add(excluded.len());
-        let mut found = if options.filter.is_empty() {
+        let mut found = if options.filter.is_empty() && options.approximate {
+            self.approximate(queries, k)?
+        } else if options.filter.is_empty() {
             search(self, queries, k)?
         } else {
             let passing = self.items().enumerate().filter(|(_, item)| options.filter.matches(item));

@@ -20,6 +20,8 @@ enum Change {
     RemoveFrom(u8, u8),
     Commit,
     Compact,
+    /// Builds the graph for approximate searches.
+    Graph,
     /// Forgets what was not committed.
     RollBack,
     /// Drops the writer, uncommitted changes and all, and opens another.
@@ -33,6 +35,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         1 => (0..60_u8, 0..30_u8).prop_map(|(id, n)| Change::RemoveFrom(id, n)),
         5 => Just(Change::Commit),
         1 => Just(Change::Compact),
+        1 => Just(Change::Graph),
         1 => Just(Change::RollBack),
         1 => Just(Change::Reopen),
     ];
@@ -78,11 +81,18 @@ fn assert_same(gallery: &Gallery, model: &Model) {
     let queries = Matrix::new(DIM, vec![1.0, 1.0, 1.0, 0.1, 0.2, 0.3]).unwrap();
     let found = search(gallery, &queries, 7).unwrap();
     assert_eq!(found, search(&plain, &queries, 7).unwrap());
+    // So few are all looked at, whatever was added or removed since the graph was built.
+    assert_eq!(gallery.approximate(&queries, 7).unwrap(), found);
 
     // Filtered before the nearest are counted, and without one that is left out.
     let filter = Filter { labels: vec!["class 0".into()], paths: vec![Glob::new("1")] };
     let exclude = vec![format!("1/{}", 4), "nowhere".into()];
-    let options = SearchOptions { k: 4, filter: filter.clone(), exclude: exclude.clone() };
+    let options = SearchOptions {
+        k: 4,
+        filter: filter.clone(),
+        exclude: exclude.clone(),
+        ..Default::default()
+    };
     let passes = |item: &Item| filter.matches(item) && !exclude.contains(&item.id);
     let rows: Vec<usize> = (0..model.len()).filter(|&row| passes(&model[row].0)).collect();
     let subset = Subset::new(&plain, rows.clone()).unwrap();
@@ -133,8 +143,12 @@ proptest! {
                         model.retain(|(other, _)| other.id != item.id);
                     }
                 }
-                Change::Commit | Change::Compact => {
-                    if matches!(change, Change::Compact) {
+                Change::Commit | Change::Compact | Change::Graph => {
+                    if matches!(change, Change::Graph) {
+                        let gallery = writer.build_graph(|_, _| {}).unwrap();
+                        prop_assert_eq!(gallery.graph().is_some(), !model.is_empty());
+                        prop_assert_eq!(gallery.without_graph(), 0);
+                    } else if matches!(change, Change::Compact) {
                         writer.compact().unwrap();
                         prop_assert!(writer.gallery().manifest().segments.len() <= 1);
                         prop_assert_eq!(writer.gallery().removed(), 0);

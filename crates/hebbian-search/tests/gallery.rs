@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use hebbian_search::{Error, Gallery, GalleryInfo, GalleryWriter, Item, Vectors};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "gallery.toml",
     "segments/00000001/vectors.safetensors",
     "segments/00000001/items.parquet",
-    "segments/00000001/removed-00000002",
+    "segments/00000001/graph-00000002",
+    "segments/00000001/removed-00000003",
 ];
 const DIM: usize = 3;
 
@@ -38,13 +39,13 @@ fn write(path: &Path, n: usize, overwrite: bool) -> Result<Gallery, Error> {
     writer.finish()
 }
 
-/// As [`write`], with one item more, the first, that is removed again.
+/// As [`write`], with one item more, the first, that is removed again, and with a graph.
 fn write_and_remove(path: &Path, n: usize) -> Gallery {
     let mut writer = GalleryWriter::create(path, info(), true).unwrap();
     for i in std::iter::once(n).chain(0..n) {
         writer.push(&[item(i)], &vector(i)).unwrap();
     }
-    writer.commit().unwrap();
+    writer.build_graph(|_, _| {}).unwrap();
     assert!(writer.remove(&item(n).id));
     writer.finish().unwrap()
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::shared::{load_model, print_json};
 use crate::cli::SearchArgs;
-use crate::ui::{Progress, print_table, say};
+use crate::ui::{Progress, percent, print_table, say};
 
 #[derive(Serialize)]
 struct Found {
@@ -48,6 +48,9 @@ pub fn run(args: &SearchArgs) -> Result<()> {
         return Err(Error::config("-k", "is 0; it must be at least 1").into());
     }
     let gallery = Gallery::open(&args.gallery)?;
+    if args.approximate {
+        say_how(&gallery, args);
+    }
     let mut queries = Queries::default();
     queries.add_images(args, &gallery, &device)?;
     for id in &args.id {
@@ -69,6 +72,25 @@ pub fn run(args: &SearchArgs) -> Result<()> {
         print_table(&["     image", "label", "distance"], &cells.collect::<Vec<_>>())?;
     }
     Ok(())
+}
+
+/// Says how far an approximate search is one.
+fn say_how(gallery: &Gallery, args: &SearchArgs) {
+    let Some(graph) = gallery.graph() else {
+        let path = args.gallery.display();
+        eprintln!("warning: the gallery has no graph, so the search is exact");
+        eprintln!("hint: `hebb gallery approximate {path}` builds one");
+        return;
+    };
+    if !(args.label.is_empty() && args.path.is_empty()) {
+        eprintln!("a search with a filter is exact");
+        return;
+    }
+    let (recall, k, rest) = (percent(graph.recall), graph.k, gallery.without_graph());
+    eprintln!("approximate: {recall} % of the true {k} nearest were found when it was measured");
+    if rest > 0 {
+        eprintln!("{rest} images were added since, and are searched exactly");
+    }
 }
 
 /// The filter that was typed.
@@ -158,7 +180,8 @@ impl Queries {
         }
         // Each is found by itself: one more, which is dropped.
         let more = usize::from(names.iter().any(|(_, own)| own.is_some()));
-        let options = SearchOptions { k: args.k.saturating_add(more), filter, exclude };
+        let (k, approximate) = (args.k.saturating_add(more), args.approximate);
+        let options = SearchOptions { k, filter, exclude, approximate };
         let found = Store::search(gallery, &queries, &options)?;
         let found = names.into_iter().zip(found).map(|((query, own), hits)| {
             let others = hits.into_iter().filter(|hit| Some(&hit.item.id) != own.as_ref());

@@ -21,7 +21,7 @@ pub(super) const SEGMENTS_FOLDER: &str = "segments";
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The content of `gallery.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Version of the gallery format, see [`FORMAT_VERSION`].
@@ -38,7 +38,7 @@ pub struct Manifest {
 }
 
 /// A segment as the manifest names it: files that never change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentEntry {
     /// Number that names its folder, from 1; 0 is the gallery's own folder, where format version 1
@@ -53,6 +53,9 @@ pub struct SegmentEntry {
     /// Rows of it that no longer belong to the gallery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedEntry>,
+    /// Its graph for approximate search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphEntry>,
 }
 
 /// The file of removed rows of a segment.
@@ -65,6 +68,31 @@ pub struct RemovedEntry {
     pub len: usize,
     /// BLAKE3 of the file, in hexadecimal.
     pub checksum: String,
+}
+
+/// The graph of a segment, and what it finds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphEntry {
+    /// Generation that wrote the file and is in its name.
+    pub generation: u64,
+    /// BLAKE3 of the file, in hexadecimal.
+    pub checksum: String,
+    /// Share of the true nearest that were found when it was built, in the mean over queries.
+    pub recall: f64,
+    /// How many nearest were counted.
+    pub k: usize,
+    /// Vectors of the gallery that were the queries, each left out of its own ranking.
+    pub queries: usize,
+    /// The breadth of these searches, and of those to come; see [`Graph::search`](crate::Graph::search).
+    pub breadth: usize,
+}
+
+impl GraphEntry {
+    /// Name of the file in the folder of its segment.
+    pub(super) fn file_name(&self) -> String {
+        format!("graph-{:08}", self.generation)
+    }
 }
 
 impl SegmentEntry {
@@ -213,6 +241,14 @@ mod tests {
     fn manifest() -> Manifest {
         let mut manifest = Manifest::new(GalleryInfo::new(3, "abc", "a \"model\"\nname", "L5"));
         let removed = RemovedEntry { generation: 2, len: 1, checksum: "c".into() };
+        let graph = GraphEntry {
+            generation: 3,
+            checksum: "g".into(),
+            recall: 0.975,
+            k: 10,
+            queries: 200,
+            breadth: 64,
+        };
         manifest.segments = vec![
             SegmentEntry {
                 number: 1,
@@ -220,6 +256,7 @@ mod tests {
                 vectors: "a".into(),
                 items: "b".into(),
                 removed: None,
+                graph: None,
             },
             SegmentEntry {
                 number: 4,
@@ -227,6 +264,7 @@ mod tests {
                 vectors: "d".into(),
                 items: "e".into(),
                 removed: Some(removed),
+                graph: Some(graph),
             },
         ];
         manifest

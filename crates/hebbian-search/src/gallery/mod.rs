@@ -6,18 +6,22 @@
 //! | `segments/N/items.parquet` | columns `id`, `label`, `location`, `content` | everything, with its checksum | ids unique |
 //! | `segments/N/vectors.safetensors` | tensor `vectors`, `[len, dim]`, f32 | header and size | checksum, values finite |
 //! | `segments/N/removed-G` | rows that no longer belong to it, u32 | everything, with its checksum | |
+//! | `segments/N/graph-G` | [`Graph`](crate::Graph) for approximate search, where asked for | everything, with its checksum | |
 //! | `lock` | held by whoever writes | | |
 //!
 //! Segments never change. A change is new segments and new files of removed rows, made durable,
 //! and then a manifest renamed over the old one: so a reader sees one generation or the next,
 //! whatever a writer does or however it ends.
 
+mod approximate;
 mod files;
 mod info;
 mod items;
+mod items_writer;
 mod lock;
 mod manifest;
 mod merge;
+mod place;
 mod removed;
 mod segment;
 mod tensor;
@@ -32,10 +36,9 @@ use crate::vectors::{Vectors, check_rows};
 use crate::{Error, Result};
 
 pub use info::{Distance, GalleryInfo};
-pub use items::{
-    ITEMS_THREAD, Item, MAX_TEXT_BYTES, parse_foreign_items, parse_items, write_items,
-};
-pub use manifest::{FORMAT_VERSION, Manifest, RemovedEntry, SegmentEntry};
+pub use items::{ITEMS_THREAD, Item, MAX_TEXT_BYTES, parse_foreign_items, parse_items};
+pub use items_writer::write_items;
+pub use manifest::{FORMAT_VERSION, GraphEntry, Manifest, RemovedEntry, SegmentEntry};
 pub use removed::parse_removed;
 pub use tensor::{MAX_HEADER_BYTES, TensorLayout};
 pub use vectors_file::{VectorsFile, VectorsWriter};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use fs_err::File;
 
 use super::files::{self, checksum};
-use super::items::{Item, ItemsWriter, parse_items};
-use super::manifest::{RemovedEntry, SEGMENTS_FOLDER, SegmentEntry, segment_folder};
+use super::items::{Item, parse_items};
+use super::items_writer::ItemsWriter;
+use super::manifest::{GraphEntry, RemovedEntry, SEGMENTS_FOLDER, SegmentEntry, segment_folder};
 use super::removed::{format_removed, parse_removed};
 use super::vectors_file::{VectorsFile, VectorsWriter};
-use crate::{Error, Result, Vectors};
+use crate::{Error, Graph, Result, Vectors};
 
 /// Name of the vectors in the folder of a segment.
 pub(super) const VECTORS_FILE: &str = "vectors.safetensors";
@@ -55,6 +56,8 @@ pub(super) struct Part {
     pub(super) segment: Arc<Segment>,
     /// Ascending rows.
     pub(super) removed: Arc<[u32]>,
+    /// Of all vectors, the removed ones too.
+    pub(super) graph: Option<Arc<Graph>>,
 }
 
 impl Part {
@@ -89,7 +92,47 @@ impl Part {
                 parse_removed(&content, removed.len, entry.len, &path)?.into()
             }
         };
-        Ok(Self { entry: entry.clone(), segment, removed })
+        let graph = match (&entry.graph, known) {
+            (None, _) => None,
+            (graph, Some(part)) if part.entry.graph == *graph => part.graph.clone(),
+            (Some(graph), _) => {
+                let path = entry.folder(root).join(graph.file_name());
+                let content = files::read_up_to(&path, u64::MAX)?;
+                if blake3::hash(&content).to_hex().as_str() != graph.checksum {
+                    let field = format!("segments[{index}].graph.checksum");
+                    return Err(Error::Checksum { path, field });
+                }
+                Some(Arc::new(Graph::parse(&content, entry.len, &path)?))
+            }
+        };
+        Ok(Self { entry: entry.clone(), segment, removed, graph })
+    }
+
+    /// Position among the rows that belong to the gallery, or nothing if `row` is none of them.
+    pub(super) fn position(&self, row: usize) -> Option<usize> {
+        match self.removed.binary_search(&(row as u32)) {
+            Ok(_) => None,
+            Err(removed) => Some(row - removed),
+        }
+    }
+
+    /// Writes the graph of the segment, which `entry` describes, in gallery `root`.
+    pub(super) fn set_graph(&mut self, root: &Path, graph: Graph, entry: GraphEntry) -> Result<()> {
+        let content = graph.to_bytes();
+        let checksum = blake3::hash(&content).to_hex().to_string();
+        let entry = GraphEntry { checksum, ..entry };
+        let folder = self.entry.folder(root);
+        files::write_durably(&folder.join(entry.file_name()), &content)?;
+        files::sync_folder(&folder)?;
+        self.entry.graph = Some(entry);
+        self.graph = Some(Arc::new(graph));
+        Ok(())
+    }
+
+    /// Names of the files beside vectors and items that belong to this generation.
+    pub(super) fn beside(&self) -> Vec<String> {
+        let removed = self.entry.removed.as_ref().map(RemovedEntry::file_name);
+        removed.into_iter().chain(self.entry.graph.as_ref().map(GraphEntry::file_name)).collect()
     }
 
     /// Vectors that belong to the gallery.
@@ -201,7 +244,14 @@ impl SegmentWriter {
             // Read back from the files, so that the checksums are of what is really there.
             let sum = |file| checksum(&File::open(self.folder.join(file))?);
             let (vectors, items) = (sum(VECTORS_FILE)?, sum(ITEMS_FILE)?);
-            let entry = SegmentEntry { number: self.number, len, vectors, items, removed: None };
+            let entry = SegmentEntry {
+                number: self.number,
+                len,
+                vectors,
+                items,
+                removed: None,
+                graph: None,
+            };
             Part::open(&self.root, &entry, self.dim, 0, &[])
         };
         finished().inspect_err(|_| remove(&self.folder))
@@ -222,18 +272,18 @@ pub(super) fn remove(folder: &Path) {
     for file in [VECTORS_FILE, ITEMS_FILE] {
         let _ = fs_err::remove_file(folder.join(file));
     }
-    remove_removed(folder, None);
+    remove_beside(folder, &[]);
     let _ = fs_err::remove_dir(folder);
 }
 
-/// Removes the files of removed rows in the folder of a segment, but for the one named.
-pub(super) fn remove_removed(folder: &Path, but: Option<&str>) {
+/// Removes the files of removed rows and graphs in the folder of a segment, but for those named.
+pub(super) fn remove_beside(folder: &Path, but: &[String]) {
     for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let number = name.strip_prefix("removed-");
+        let number = name.strip_prefix("removed-").or_else(|| name.strip_prefix("graph-"));
         let ours = number.is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()));
-        if ours && Some(name) != but {
+        if ours && !but.iter().any(|kept| kept == name) {
             let _ = fs_err::remove_file(entry.path());
         }
     }

@@ -49,7 +49,14 @@ impl From<Info> for Manifest {
             generation: 0,
             checksum,
             gallery: GalleryInfo { dim, model, model_name, layer, distance, created },
-            segments: vec![SegmentEntry { number: 0, len, vectors, items, removed: None }],
+            segments: vec![SegmentEntry {
+                number: 0,
+                len,
+                vectors,
+                items,
+                removed: None,
+                graph: None,
+            }],
         }
     }
 }

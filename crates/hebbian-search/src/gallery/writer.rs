@@ -5,13 +5,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::lock::{LOCK_FILE, Lock};
-use super::manifest::{
-    FORMAT_VERSION, MANIFEST_BESIDE, MANIFEST_FILE, Manifest, SEGMENTS_FOLDER, segment_folder,
-};
-use super::segment::{self, ITEMS_FILE, Part, SegmentWriter, VECTORS_FILE};
+use super::manifest::{FORMAT_VERSION, MANIFEST_FILE, Manifest, SEGMENTS_FOLDER};
+use super::place::{check_place, segments_on_disk, sweep};
+use super::segment::{Part, SegmentWriter};
 use super::vectors_file::{check_dim, check_values};
-use super::{Gallery, GalleryInfo, Item, merge};
-use crate::{Error, Result};
+use super::{Gallery, GalleryInfo, Item, approximate, merge};
+use crate::{Error, Graph, Result};
 
 /// Where an item is: number of its segment and row in it.
 type Place = (u64, u32);
@@ -203,6 +202,27 @@ impl GalleryWriter {
         Ok(&self.gallery)
     }
 
+    /// Compacts, then builds the graph for approximate searches, measures what it finds, and
+    /// commits it. Vectors added later are searched exactly, until there is another graph; when
+    /// segments are merged, the graph goes with them.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; see [`Graph::build`].
+    pub fn build_graph(&mut self, progress: impl FnMut(usize, usize)) -> Result<&Gallery> {
+        self.compact()?;
+        if self.gallery.parts.is_empty() {
+            return Ok(&self.gallery);
+        }
+        let generation = self.next_generation()?;
+        let mut parts = self.gallery.parts.clone();
+        let vectors = &parts[0].segment.vectors;
+        let graph = Graph::build(vectors, progress)?;
+        let entry = approximate::measure(&graph, vectors, generation)?;
+        parts[0].set_graph(&self.root, graph, entry)?;
+        self.install(parts, generation)?;
+        Ok(&self.gallery)
+    }
+
     /// Commits and opens the gallery.
     ///
     /// # Errors
@@ -315,27 +335,9 @@ impl GalleryWriter {
         Ok(())
     }
 
-    /// Removes what belongs to no generation: what a killed writer left, and what the last commit
-    /// replaced. What can't be removed now is left to the next writer.
+    /// Removes what belongs to no generation and is not being written.
     fn sweep(&self) {
-        let _ = fs_err::remove_file(self.root.join(MANIFEST_BESIDE));
-        let parts = &self.gallery.parts;
-        let pending = self.pending.as_ref().map(SegmentWriter::number);
-        for (number, folder) in segments_on_disk(&self.root) {
-            match parts.iter().find(|part| part.entry.number == number) {
-                Some(part) => {
-                    let named = part.entry.removed.as_ref().map(|removed| removed.file_name());
-                    segment::remove_removed(&folder, named.as_deref());
-                }
-                None if pending != Some(number) => segment::remove(&folder),
-                None => {}
-            }
-        }
-        if parts.iter().all(|part| part.entry.number != 0) {
-            for file in [VECTORS_FILE, ITEMS_FILE] {
-                let _ = std::fs::remove_file(self.root.join(file));
-            }
-        }
+        sweep(&self.root, &self.gallery.parts, self.pending.as_ref().map(SegmentWriter::number));
     }
 }
 
@@ -349,39 +351,4 @@ impl Drop for GalleryWriter {
             let _ = fs_err::remove_dir(&self.root);
         }
     }
-}
-
-/// The folders of segments in gallery `root`, with their numbers.
-fn segments_on_disk(root: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = fs_err::read_dir(root.join(SEGMENTS_FOLDER)).into_iter().flatten().flatten();
-    let number = |entry: fs_err::DirEntry| {
-        let number = entry.file_name().to_str()?.parse().ok()?;
-        (segment_folder(root, number) == entry.path()).then(|| (number, entry.path()))
-    };
-    entries.filter_map(number).collect()
-}
-
-/// Fails unless a gallery may be begun at `path`: nothing there, or what a killed writer left of
-/// one that never was, or with `overwrite` a gallery and nothing else.
-fn check_place(path: &Path, overwrite: bool) -> Result<()> {
-    const LEFT: [&str; 3] = [LOCK_FILE, SEGMENTS_FOLDER, MANIFEST_BESIDE];
-    const WHOLE: [&str; 3] = [MANIFEST_FILE, VECTORS_FILE, ITEMS_FILE];
-    let Ok(metadata) = fs_err::metadata(path) else {
-        return Ok(());
-    };
-    let refused = |entry: String| match overwrite {
-        true => Error::NotAGallery { path: path.to_owned(), entry },
-        false => Error::Exists { path: path.to_owned() },
-    };
-    if !metadata.is_dir() {
-        return Err(refused(path.display().to_string()));
-    }
-    for entry in fs_err::read_dir(path)? {
-        let name = entry?.file_name();
-        let any = |names: &[&str]| names.iter().any(|&known| name == known);
-        if !(any(&LEFT) || overwrite && any(&WHOLE)) {
-            return Err(refused(name.to_string_lossy().into_owned()));
-        }
-    }
-    Ok(())
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use hebbian_search::gallery::GraphEntry;
 use hebbian_search::{Gallery, Vectors};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::GalleryArgs;
 use crate::commands::shared::print_json;
-use crate::ui::say;
+use crate::ui::{percent, say};
 
 #[derive(Serialize)]
 struct Info<'a> {
@@ -26,6 +27,7 @@ struct Info<'a> {
     generation: u64,
     segments: usize,
     removed_rows: usize,
+    graph: Option<&'a GraphEntry>,
 }
 
 /// Says what is in a gallery.
@@ -48,6 +50,7 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
         generation: manifest.generation,
         segments: manifest.segments.len(),
         removed_rows: gallery.removed(),
+        graph: gallery.graph(),
     };
     if args.json {
         return print_json(&info);
@@ -59,6 +62,10 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
     say!("created     {}, generation {}", info.created, info.generation);
     say!("on disk     format {}, {} segments", info.format_version, info.segments);
     say!("            {} removed vectors still there", info.removed_rows);
+    if let Some(graph) = info.graph {
+        let (recall, rest) = (percent(graph.recall), gallery.without_graph());
+        say!("graph       {recall} % of the {} nearest found, {rest} images beside it", graph.k);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `hebb gallery`
 
+mod approximate;
 mod duplicates;
 mod info;
 mod remove;
@@ -18,6 +19,7 @@ pub fn run(command: &GalleryCommand) -> Result<()> {
         GalleryCommand::Compact(args) => remove::compact(args),
         GalleryCommand::Export(args) => transfer::export(args),
         GalleryCommand::Import(args) => transfer::import(args),
+        GalleryCommand::Approximate(args) => approximate::run(args),
         GalleryCommand::Duplicates(args) => duplicates::run(args),
     }
 }
