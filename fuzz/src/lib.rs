@@ -32,6 +32,9 @@ pub const READERS: &[(&str, Reader)] = &[
     ("gallery", readers::gallery),
     ("vectors", readers::vectors),
     ("items", readers::items),
+    ("removed", readers::removed),
+    ("graph", readers::graph),
+    ("npy", readers::npy),
 ];
 
 #[cfg(test)]

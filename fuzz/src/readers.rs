@@ -9,7 +9,11 @@ use hebbian::network::{Model, NetworkSpec, Tensors};
 use hebbian_data::cache::{HEADER_BYTES, Header};
 use hebbian_data::source::{cifar, idx as idx_file, tar as tar_file};
 use hebbian_data::{Dataset, Size, decode, labels as label_table, resize};
-use hebbian_search::gallery::{GalleryInfo, MAX_HEADER_BYTES, TensorLayout, parse_items};
+use hebbian_search::gallery::{
+    MAX_HEADER_BYTES, Manifest, TensorLayout, parse_foreign_items, parse_items, parse_removed,
+};
+use hebbian_search::npy::{MAX_NPY_HEADER_BYTES, NpyLayout};
+use hebbian_search::{Graph, Matrix};
 
 const FILE: &str = "fuzzed";
 
@@ -100,13 +104,14 @@ pub fn tensors(bytes: &[u8]) -> bool {
     again.is_ok_and(|again| again == tensors)
 }
 
-/// A `gallery.toml`; also with its checksum put right.
+/// A `gallery.toml` of either version; also with its checksum put right, which
+/// random bytes would never hit.
 pub fn gallery(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let path = Path::new(FILE);
-    let _ = GalleryInfo::parse(text, path);
-    let sealed = toml::from_str::<GalleryInfo>(text).ok().and_then(|mut info| info.to_toml().ok());
-    sealed.is_some_and(|text| GalleryInfo::parse(&text, path).is_ok())
+    let accepted = Manifest::parse(text, path).is_ok();
+    let sealed = toml::from_str::<Manifest>(text).ok().and_then(|mut m| m.to_toml().ok());
+    accepted | sealed.is_some_and(|text| Manifest::parse(&text, path).is_ok())
 }
 
 /// The header of a `vectors.safetensors`: the length of the whole file in
@@ -117,7 +122,8 @@ pub fn vectors(bytes: &[u8]) -> bool {
     TensorLayout::parse(start, u64::from_le_bytes(*length), Path::new(FILE)).is_ok()
 }
 
-/// An `items.parquet`: the number of items due in two bytes, then the file.
+/// An `items.parquet`: the number of items due in two bytes, then the file; as
+/// a gallery's own, and as one from elsewhere.
 pub fn items(bytes: &[u8]) -> bool {
     // The reader catches panics of the Parquet library, which the fuzzer's own
     // hook would end the process for.
@@ -125,8 +131,37 @@ pub fn items(bytes: &[u8]) -> bool {
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let Some((count, content)) = bytes.split_first_chunk::<2>() else { return false };
     let count = usize::from(u16::from_le_bytes(*count));
+    let foreign = parse_foreign_items(content.to_vec(), count, Path::new(FILE));
+    assert!(foreign.map_or(true, |items| items.len() == count));
     match parse_items(content.to_vec(), count, Path::new(FILE)) {
         Ok(items) => items.len() == count,
         Err(_) => false,
     }
+}
+
+/// A file of removed rows: their number and that of the segment's vectors in
+/// two bytes each, then the file.
+pub fn removed(bytes: &[u8]) -> bool {
+    let Some(([a, b, c, d], content)) = bytes.split_first_chunk::<4>() else { return false };
+    let (count, len) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
+    let found = parse_removed(content, count.into(), len.into(), Path::new(FILE));
+    found.is_ok_and(|rows| rows.len() == usize::from(count) && rows.iter().all(|&r| r < len.into()))
+}
+
+/// The graph of a segment: the number of vectors in two bytes, then the file;
+/// and a search by it.
+pub fn graph(bytes: &[u8]) -> bool {
+    let Some((len, content)) = bytes.split_first_chunk::<2>() else { return false };
+    let len = usize::from(u16::from_le_bytes(*len));
+    let Ok(graph) = Graph::parse(content, len, Path::new(FILE)) else { return false };
+    let Ok(vectors) = Matrix::new(1, (0..len).map(|i| i as f32).collect()) else { return false };
+    graph.search(&vectors, &[0.5], 3, 8, |row| row % 2 == 0).is_ok_and(|hits| hits.len() <= 3)
+}
+
+/// The header of a `.npy` file: the length of the whole file in eight bytes,
+/// then how it begins.
+pub fn npy(bytes: &[u8]) -> bool {
+    let Some((length, start)) = bytes.split_first_chunk::<8>() else { return false };
+    let start = &start[..start.len().min(MAX_NPY_HEADER_BYTES)];
+    NpyLayout::parse(start, u64::from_le_bytes(*length), Path::new(FILE)).is_ok()
 }

@@ -44,6 +44,10 @@ kernel = "map"
 norm = "relative"
 "#;
 
+/// A manifest of the first format of galleries, of which there are no more new ones.
+const VERSION_1: &[u8] =
+    include_bytes!("../../crates/hebbian-search/tests/data/version-1/gallery.toml");
+
 /// Seeds of all targets.
 ///
 /// # Errors
@@ -125,18 +129,31 @@ pub fn seeds() -> Result<Vec<Seed>> {
 
     let path = folder.path().join("gallery");
     let mut writer = GalleryWriter::create(&path, GalleryInfo::new(2, "m", "seed", "L2"), false)?;
-    for i in 0..PICTURES {
+    for i in 0..=PICTURES {
         let label = (i % 2 == 0).then(|| "Bag".to_owned());
-        let item = Item { id: format!("train/{i}.jpg"), label, location: Some("here".into()) };
+        let content = (i > 0).then(|| *blake3::hash(&[i as u8]).as_bytes());
+        let location = Some("here".into());
+        let item = Item { id: format!("train/{i}.jpg"), label, location, content };
         writer.push(&[item], &[i as f32, 0.5])?;
     }
-    writer.finish()?;
+    writer.build_graph(|_, _| {})?;
+    writer.remove("train/0.jpg");
+    let gallery = writer.finish()?;
     let read = |name| fs_err::read(path.join(name));
     add("gallery", "gallery", read("gallery.toml")?);
-    let vectors = read("vectors.safetensors")?;
+    add("gallery", "version 1", VERSION_1.to_vec());
+    let vectors = read("segments/00000001/vectors.safetensors")?;
     add("vectors", "gallery", [&(vectors.len() as u64).to_le_bytes(), &vectors[..]].concat());
-    let count = (PICTURES as u16).to_le_bytes();
-    add("items", "gallery", [&count, &read("items.parquet")?[..]].concat());
+    let count = (PICTURES as u16 + 1).to_le_bytes();
+    add("items", "gallery", [&count, &read("segments/00000001/items.parquet")?[..]].concat());
+    let graph = read("segments/00000001/graph-00000002")?;
+    add("graph", "gallery", [&count, &graph[..]].concat());
+    let removed = read("segments/00000001/removed-00000003")?;
+    add("removed", "gallery", [&[1, 0], &count, &removed[..]].concat());
+    let npy = folder.path().join("vectors.npy");
+    hebbian_search::npy::write_npy(&npy, &gallery)?;
+    let npy = fs_err::read(npy)?;
+    add("npy", "vectors", [&(npy.len() as u64).to_le_bytes(), &npy[..]].concat());
     Ok(seeds)
 }
 

@@ -1,11 +1,17 @@
 //! What can be typed: verbs, options, help.
 
+mod gallery;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
 use hebbian_lab::{Only, Shard};
 
+pub use self::gallery::{
+    CompactArgs, DuplicatesArgs, ExportArgs, GalleryArgs, GalleryCommand, ImportArgs, IndexArgs,
+    RemoveArgs, SearchArgs,
+};
 use crate::settings::Method;
 
 /// Learn from a pile of images, nearly all without labels: features, a
@@ -101,18 +107,15 @@ Examples:
 Example:
   hebb extract photos/ --model runs/photos --layer L4 --out features.safetensors")]
     Extract(ExtractArgs),
-    /// Build a gallery: the features of images, to be searched.
-    #[command(after_help = "\
-Examples:
-  hebb index photos/ --model runs/tuned --out gallery
-  hebb index photos/ --model runs/codes --layer code-binary --out gallery    (see finetune --hidden)")]
+    /// Build a gallery, the features of images to be searched, or bring one up to date.
+    #[command(after_help = gallery::INDEX_HELP)]
     Index(IndexArgs),
     /// Find the images of a gallery that are nearest to an image.
-    #[command(after_help = "\
-Examples:
-  hebb search gallery query.jpg
-  hebb search gallery query.jpg -k 50 --json")]
+    #[command(after_help = gallery::SEARCH_HELP)]
     Search(SearchArgs),
+    /// Look after a gallery: what is in it, remove, export, import, near-duplicates.
+    #[command(subcommand, after_help = gallery::GALLERY_HELP)]
+    Gallery(GalleryCommand),
     /// Measure a model: accuracy, top-5, and, against a gallery, precision@k and mAP.
     #[command(after_help = "\
 Average precision of a query is the sum of the precisions at its relevant
@@ -457,50 +460,6 @@ pub struct ExtractArgs {
     /// Replace the file.
     #[arg(long)]
     pub overwrite: bool,
-    /// Common options.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `hebb index`
-#[derive(Args)]
-pub struct IndexArgs {
-    /// The images.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// Run or model folder.
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Layer: L1 to the last, pixels, or code and code-binary of a classifier
-    /// with a hidden layer (default: the last L).
-    #[arg(long)]
-    pub layer: Option<String>,
-    /// The gallery folder to write.
-    #[arg(long, short, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Replace the gallery.
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Common options.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `hebb search`
-#[derive(Args)]
-pub struct SearchArgs {
-    /// Gallery folder.
-    #[arg(value_name = "GALLERY")]
-    pub gallery: PathBuf,
-    /// Image files to search with.
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<PathBuf>,
-    /// Run or model folder the gallery was made with (default: where it was then).
-    #[arg(long, value_name = "DIR")]
-    pub model: Option<PathBuf>,
-    /// Neighbours to show.
-    #[arg(short, default_value_t = 10)]
-    pub k: usize,
     /// Common options.
     #[command(flatten)]
     pub common: Common,

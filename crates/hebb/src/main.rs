@@ -15,6 +15,13 @@ use crate::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What a damaged file did to a library is reported as an error, and as nothing else.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(hebbian_search::gallery::ITEMS_THREAD) {
+            hook(panic);
+        }
+    }));
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

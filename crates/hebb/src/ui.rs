@@ -28,6 +28,14 @@ impl Progress {
         }
     }
 
+    /// Writes a line to standard error, beside whatever is shown there.
+    pub fn note(&self, text: &str) {
+        match &self.stage {
+            Some((bar, _, _)) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     fn begin(&mut self, name: &str, done: usize, total: usize) {
         self.end();
         let target = ProgressDrawTarget::stderr();

@@ -141,8 +141,12 @@ fn tampered_models_and_galleries_are_refused() {
     try_with(&model, &last, &["model"]);
     try_with(&format!("{run}/model/model.toml"), &half, &["model.toml"]);
     try_with(&format!("{gallery}/gallery.toml"), &half, &["gallery.toml"]);
-    try_with(&format!("{gallery}/vectors.safetensors"), &half, &["vectors.safetensors"]);
-    try_with(&format!("{gallery}/items.parquet"), &half, &["items.parquet"]);
+    try_with(
+        &format!("{gallery}/segments/00000001/vectors.safetensors"),
+        &half,
+        &["vectors.safetensors"],
+    );
+    try_with(&format!("{gallery}/segments/00000001/items.parquet"), &half, &["items.parquet"]);
     ok(&["search", &gallery, image]);
 }
 

@@ -121,7 +121,7 @@ fn rank_by(
     let files = folder.join("queries");
     let (asking, rows) = features(model, layer, queries, ("queries", &files), device, observer)?;
     let classes = gallery.classes();
-    let known = found.items().iter().map(|item| {
+    let known = found.items().map(|item| {
         let class = item.label.as_ref()?;
         classes.iter().position(|c| c == class).and_then(|n| u32::try_from(n).ok())
     });
@@ -161,7 +161,7 @@ fn features(
     for_each_features(model, layer, &data.images(), device, name, observer, |rows, f| {
         let items = rows.iter().map(|&row| {
             let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
-            Item { id: data.id(row), label, location: None }
+            Item { id: data.id(row), label, ..Item::default() }
         });
         let items: Vec<Item> = items.collect();
         read.extend(rows);
@@ -194,7 +194,7 @@ fn strips(
     let size = model.preprocess.size;
     let strip = |(&position, hits): (&usize, &Vec<hebbian_search::Hit>)| -> Result<Strip> {
         let hits = hits.iter().filter_map(|hit| {
-            let row = *by_id.get(&found.items().get(hit.index)?.id)?;
+            let row = *by_id.get(&found.item(hit.index)?.id)?;
             let picture = Picture::of(gallery, row, size);
             Some(picture.map(|p| Picture { distance: Some(hit.distance), ..p }))
         });

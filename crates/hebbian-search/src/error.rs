@@ -32,12 +32,12 @@ pub enum Error {
         /// The file at fault.
         path: PathBuf,
         /// Field of `gallery.toml` that holds the checksum.
-        field: &'static str,
+        field: String,
     },
 
     /// The gallery was written in a format that this version does not read.
     #[error(
-        "{}: format_version is {found}, this program reads {supported}; \
+        "{}: format_version is {found}, this program reads up to {supported}; \
          use the version of the program that wrote it or index the images again",
         path.display()
     )]
@@ -46,14 +46,14 @@ pub enum Error {
         path: PathBuf,
         /// Version found in the file.
         found: i64,
-        /// Version that this crate reads and writes.
+        /// Version that this crate writes; it reads those before too.
         supported: u32,
     },
 
-    /// A query was made with another model than the gallery.
+    /// Vectors come from another model than the gallery's.
     #[error(
         "{}: the gallery holds features of model {gallery_name:?} ({gallery}), \
-         the query comes from model {query}; search with the model that made the gallery",
+         not of model {query}; use the model that made the gallery, or another gallery",
         path.display()
     )]
     Model {
@@ -63,7 +63,7 @@ pub enum Error {
         gallery: String,
         /// Its name.
         gallery_name: String,
-        /// Fingerprint of the model that made the query.
+        /// Fingerprint of the other model.
         query: String,
     },
 
@@ -71,6 +71,16 @@ pub enum Error {
     #[error("{}: already exists; choose another folder or allow overwriting", path.display())]
     Exists {
         /// The folder.
+        path: PathBuf,
+    },
+
+    /// Another writer has the gallery.
+    #[error(
+        "{}: another process is writing to this gallery; try again when it is done",
+        path.display()
+    )]
+    Locked {
+        /// The gallery folder.
         path: PathBuf,
     },
 
@@ -145,6 +155,22 @@ pub enum Error {
         bytes: usize,
         /// The longest length stored.
         limit: usize,
+    },
+
+    /// A file of another program does not hold what is asked of it.
+    #[error("{}: {problem}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+
+    /// A distance is no threshold.
+    #[error("the threshold is {value}; it must be a distance from 0 on")]
+    Threshold {
+        /// The value.
+        value: f32,
     },
 
     /// An option has a value that makes no sense.

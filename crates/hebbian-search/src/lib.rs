@@ -16,22 +16,34 @@
 //! let gallery = Gallery::open(&path)?;
 //! let queries = Matrix::new(2, vec![0.0, 0.0])?;
 //! let hits = &search(&gallery, &queries, 3)?[0];
-//! let ids: Vec<&str> = hits.iter().map(|hit| gallery.items()[hit.index].id.as_str()).collect();
+//! let items = hits.iter().filter_map(|hit| gallery.item(hit.index));
+//! let ids: Vec<&str> = items.map(|item| item.id.as_str()).collect();
 //! assert_eq!(ids, ["a", "c", "b"]);
 //! assert_eq!(hits[2].distance, 5.0);
 //! # Ok(())
 //! # }
 //! ```
 
+mod duplicates;
 mod error;
 mod exact;
+mod filter;
 pub mod gallery;
 mod gemm;
+mod graph;
 pub mod metrics;
+pub mod npy;
 mod packed;
+mod store;
+mod subset;
 mod vectors;
 
+pub use duplicates::{collapse, near_duplicates, suggest_threshold};
 pub use error::{Error, Result};
 pub use exact::{Hit, for_each_ranking, search, squared_distance};
+pub use filter::{Filter, Glob};
 pub use gallery::{Gallery, GalleryInfo, GalleryWriter, Item};
+pub use graph::Graph;
+pub use store::{Neighbour, SearchOptions, Store};
+pub use subset::Subset;
 pub use vectors::{Matrix, Vectors};

@@ -95,6 +95,18 @@ impl Matrix {
         self.values.get(start..start.checked_add(self.dim)?)
     }
 
+    /// The mean of all rows as the only one, or nothing if there is no row.
+    #[must_use]
+    pub fn mean(&self) -> Option<Self> {
+        let mut sums = vec![0.0_f64; self.dim];
+        for row in self.values.chunks_exact(self.dim) {
+            sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        let rows = self.len();
+        let values = sums.into_iter().map(|sum| (sum / rows as f64) as f32).collect();
+        (rows > 0).then_some(Self { dim: self.dim, values })
+    }
+
     /// All values, `[len, dim]`, row-major.
     #[must_use]
     pub fn as_slice(&self) -> &[f32] {
@@ -134,6 +146,15 @@ mod tests {
             Matrix::new(2, vec![1.0, 2.0, 3.0, f32::NAN]),
             Err(Error::NotFinite { row: 1, column: 1, .. })
         ));
+    }
+
+    #[test]
+    fn the_mean_is_that_of_the_rows() {
+        let matrix = Matrix::new(2, vec![1.0, 2.0, 4.0, f32::MAX, 4.0, f32::MAX]).unwrap();
+        let mean = matrix.mean().unwrap();
+        assert_eq!((mean.len(), mean.as_slice()[0]), (1, 3.0));
+        assert!((mean.as_slice()[1] / f32::MAX - 2.0 / 3.0).abs() < 1e-6);
+        assert_eq!(Matrix::new(2, vec![]).unwrap().mean(), None);
     }
 
     #[test]

@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 
 use hebbian_search::{Error, Gallery, GalleryInfo, GalleryWriter, Item, Vectors};
 
-const FILES: [&str; 3] = ["gallery.toml", "vectors.safetensors", "items.parquet"];
+const FILES: [&str; 5] = [
+    "gallery.toml",
+    "segments/00000001/vectors.safetensors",
+    "segments/00000001/items.parquet",
+    "segments/00000001/graph-00000002",
+    "segments/00000001/removed-00000003",
+];
 const DIM: usize = 3;
 
 fn info() -> GalleryInfo {
@@ -17,6 +23,7 @@ fn item(i: usize) -> Item {
         id: format!("train/{i}.jpg"),
         label: i.is_multiple_of(2).then(|| format!("class {}", i % 3)),
         location: i.is_multiple_of(3).then(|| format!("/images/{i}.jpg")),
+        content: None,
     }
 }
 
@@ -32,8 +39,19 @@ fn write(path: &Path, n: usize, overwrite: bool) -> Result<Gallery, Error> {
     writer.finish()
 }
 
+/// As [`write`], with one item more, the first, that is removed again, and with a graph.
+fn write_and_remove(path: &Path, n: usize) -> Gallery {
+    let mut writer = GalleryWriter::create(path, info(), true).unwrap();
+    for i in std::iter::once(n).chain(0..n) {
+        writer.push(&[item(i)], &vector(i)).unwrap();
+    }
+    writer.build_graph(|_, _| {}).unwrap();
+    assert!(writer.remove(&item(n).id));
+    writer.finish().unwrap()
+}
+
 fn assert_holds(gallery: &Gallery, n: usize) {
-    assert_eq!((gallery.len(), gallery.dim(), gallery.items().len()), (n, DIM, n));
+    assert_eq!((gallery.len(), gallery.dim(), gallery.items().count()), (n, DIM, n));
     let mut row = Vec::new();
     for i in 0..n {
         gallery.read(i, 1, &mut row).unwrap();
@@ -62,6 +80,7 @@ fn what_is_written_is_read() {
         let gallery = Gallery::open(&path).unwrap();
         assert_holds(&gallery, n);
         assert_eq!(gallery.info().model_name, "cifar-6");
+        assert_eq!((gallery.manifest().generation, gallery.removed()), (1, 0));
         assert!(gallery.read(n, 1, &mut Vec::new()).is_err());
         assert_eq!(entries(folder.path()), ["gallery"], "nothing else is left");
     }
@@ -71,7 +90,7 @@ fn what_is_written_is_read() {
 fn other_programs_can_read_the_vectors() {
     let (_folder, path) = place();
     write(&path, 5, false).unwrap();
-    let bytes = std::fs::read(path.join("vectors.safetensors")).unwrap();
+    let bytes = std::fs::read(path.join(FILES[1])).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let tensor = tensors.tensor("vectors").unwrap();
     assert_eq!(tensor.shape(), [5, DIM]);
@@ -106,12 +125,81 @@ fn overwriting_needs_permission_and_spares_everything_else() {
 }
 
 #[test]
-fn a_gallery_that_appears_while_writing_is_kept() {
+fn one_writer_at_a_time() {
     let (_folder, path) = place();
-    let writer = GalleryWriter::create(&path, info(), false).unwrap();
-    write(&path, 2, false).unwrap();
-    assert!(matches!(writer.finish(), Err(Error::Exists { .. })));
-    assert_holds(&Gallery::open(&path).unwrap(), 2);
+    let mut first = GalleryWriter::create(&path, info(), false).unwrap();
+    let error = write(&path, 2, true).err().unwrap();
+    assert!(error.to_string().contains("another process is writing"), "{error}");
+    first.push(&[item(0)], &vector(0)).unwrap();
+    assert_holds(first.commit().unwrap(), 1);
+    assert!(matches!(GalleryWriter::open(&path), Err(Error::Locked { .. })));
+    drop(first);
+    let mut second = GalleryWriter::open(&path).unwrap();
+    second.push(&[item(1)], &vector(1)).unwrap();
+    assert_holds(&second.finish().unwrap(), 2);
+}
+
+#[test]
+fn a_writer_wants_a_gallery() {
+    let (folder, path) = place();
+    assert!(matches!(GalleryWriter::open(&path), Err(Error::Io(_))));
+    assert!(matches!(GalleryWriter::open(folder.path()), Err(Error::Io(_))));
+    assert!(entries(folder.path()).is_empty(), "no lock is left in a folder of something else");
+}
+
+#[test]
+fn an_overwritten_gallery_stays_until_the_new_one_is_committed() {
+    let (_folder, path) = place();
+    let old = write(&path, 3, false).unwrap();
+    let mut writer = GalleryWriter::create(&path, info(), true).unwrap();
+    for i in 0..5 {
+        writer.push(&[item(i)], &vector(i)).unwrap();
+    }
+    assert_holds(&Gallery::open(&path).unwrap(), 3);
+    drop(writer);
+    assert_holds(&Gallery::open(&path).unwrap(), 3);
+    // One that can't be read may be overwritten too.
+    std::fs::write(path.join(FILES[0]), "damaged").unwrap();
+    assert_holds(&write(&path, 4, true).unwrap(), 4);
+    assert_holds(&old, 3);
+}
+
+const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/version-1");
+
+#[test]
+fn a_gallery_of_version_1_opens_and_becomes_one_of_version_2_when_it_is_changed() {
+    let (_folder, path) = place();
+    std::fs::create_dir(&path).unwrap();
+    for file in entries(Path::new(VERSION_1)) {
+        std::fs::copy(Path::new(VERSION_1).join(&file), path.join(&file)).unwrap();
+    }
+    let old = Gallery::open(&path).unwrap();
+    assert_holds(&old, 20);
+    assert_eq!(old.manifest().format_version, 1);
+    // A writer that changes nothing leaves it as it is.
+    assert_holds(&GalleryWriter::open(&path).unwrap().finish().unwrap(), 20);
+    assert_eq!(Gallery::open(&path).unwrap().manifest().format_version, 1);
+
+    let mut writer = GalleryWriter::open(&path).unwrap();
+    writer.push(&[item(20)], &vector(20)).unwrap();
+    writer.push(&[item(21)], &vector(21)).unwrap();
+    writer.remove(&item(21).id);
+    assert_holds(&writer.finish().unwrap(), 21);
+    let new = Gallery::open(&path).unwrap();
+    assert_holds(&new, 21);
+    assert_eq!(new.manifest().format_version, 2);
+    let mut left = entries(&path);
+    left.sort();
+    assert_eq!(left, ["gallery.toml", "lock", "segments"]);
+    assert_holds(&old, 20);
+
+    // Compacting changes it too.
+    for file in entries(Path::new(VERSION_1)) {
+        std::fs::copy(Path::new(VERSION_1).join(&file), path.join(&file)).unwrap();
+    }
+    let mut writer = GalleryWriter::open(&path).unwrap();
+    assert_holds(writer.compact().unwrap(), 20);
+    assert_eq!(writer.gallery().manifest().format_version, 2);
 }
 
 #[test]
@@ -155,7 +243,7 @@ fn survives(path: &Path, n: usize) -> bool {
 #[test]
 fn a_file_cut_short_is_found() {
     let (_folder, path) = place();
-    write(&path, 20, false).unwrap();
+    write_and_remove(&path, 20);
     for file in FILES {
         let file = path.join(file);
         let whole = std::fs::read(&file).unwrap();
@@ -175,7 +263,7 @@ fn a_file_cut_short_is_found() {
 #[test]
 fn a_flipped_bit_is_found_or_changes_nothing() {
     let (_folder, path) = place();
-    write(&path, 20, false).unwrap();
+    write_and_remove(&path, 20);
     for file in FILES {
         let file = path.join(file);
         let whole = std::fs::read(&file).unwrap();
@@ -197,7 +285,7 @@ fn a_flipped_bit_is_found_or_changes_nothing() {
 fn a_missing_file_is_named() {
     for file in FILES {
         let (_folder, path) = place();
-        write(&path, 2, false).unwrap();
+        write_and_remove(&path, 20);
         std::fs::remove_file(path.join(file)).unwrap();
         let message = Gallery::open(&path).unwrap_err().to_string();
         assert!(message.contains(file), "{message}");

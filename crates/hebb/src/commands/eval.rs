@@ -1,5 +1,7 @@
 //! `hebb eval`
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use hebbian::engine::Device;
 use hebbian::network::{FeatureLayer, Model};
@@ -75,9 +77,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(path) = &args.gallery {
         let gallery = Gallery::open(path)?;
         gallery.check_model(&model.fingerprint()?)?;
-        if args.exclude_self {
-            check_same(&gallery, &images)?;
-        }
+        let (data, images) = match args.exclude_self {
+            true => in_order(&gallery, data, images)?,
+            false => (data, images),
+        };
         let exclude_self = args.exclude_self;
         let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self };
         let how = Retrieval { options, nystroem: args.nystroem, seed: 0 };
@@ -100,14 +103,20 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses images that are not the gallery's, one by one.
-fn check_same(gallery: &Gallery, images: &Images) -> Result<()> {
-    let own = gallery.items().iter().map(|item| item.id.clone());
-    if own.eq((0..images.len()).map(|i| images.id(i))) {
-        return Ok(());
+/// The images in the gallery's order; refuses those that are not the gallery's, one by one.
+fn in_order(gallery: &Gallery, data: Dataset, images: Images) -> Result<(Dataset, Images)> {
+    let rows: HashMap<String, usize> = (0..data.len()).map(|row| (data.id(row), row)).collect();
+    let order: Option<Vec<usize>> =
+        gallery.items().map(|item| rows.get(&item.id).copied()).collect();
+    match order {
+        Some(order) if order.len() == data.len() => {
+            Ok((data.subset(&order), images.subset(&order)))
+        }
+        _ => {
+            let problem = "needs the very images that the gallery holds";
+            Err(hebbian::Error::config("--exclude-self", problem).into())
+        }
     }
-    let problem = "needs the very images the gallery was made of, in their order";
-    Err(hebbian::Error::config("--exclude-self", problem).into())
 }
 
 /// Ranks the gallery for every image of `data`; the queries' features go
@@ -135,14 +144,14 @@ pub fn retrieval(
     let queries = writer.finish()?;
     // Classes are matched by name: the two sets may number them differently.
     let mut names: Vec<String> = data.classes().to_vec();
-    names.extend(gallery.items().iter().filter_map(|item| item.label.clone()));
+    names.extend(gallery.items().filter_map(|item| item.label.clone()));
     names.sort();
     names.dedup();
     let number = |name: &String| names.binary_search(name).ok().and_then(|n| u32::try_from(n).ok());
     let of_query = |&row: &usize| data.label(row).and_then(|l| number(&data.classes()[l as usize]));
     let query_labels: Vec<_> = rows.iter().map(of_query).collect();
     let gallery_labels: Vec<_> =
-        gallery.items().iter().map(|item| item.label.as_ref().and_then(number)).collect();
+        gallery.items().map(|item| item.label.as_ref().and_then(number)).collect();
     let mapped = match how.nystroem {
         None => None,
         Some(components) => {

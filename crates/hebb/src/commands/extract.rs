@@ -5,7 +5,8 @@ use hebbian::engine::Device;
 use hebbian::error::Error;
 use hebbian::network::FeatureLayer;
 use hebbian::train::for_each_features;
-use hebbian_search::{GalleryInfo, GalleryWriter, Item};
+use hebbian_search::Item;
+use hebbian_search::gallery::VectorsWriter;
 use serde_json::json;
 
 use super::shared::{cached, csv_field, load_model, open, print_json};
@@ -27,17 +28,11 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     let data = open(&args.data)?;
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
-    // A gallery's vectors are just such a file, written as a stream.
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(std::path::Path::new("."));
     let beside = tempfile::tempdir_in(folder)?;
-    let info = GalleryInfo::new(
-        layer.len(&model),
-        model.fingerprint()?,
-        args.model.display().to_string(),
-        layer.to_string(),
-    );
-    let mut writer = GalleryWriter::create(beside.path().join("features"), info, false)?;
+    let features = beside.path().join("features.safetensors");
+    let mut writer = VectorsWriter::create(&features, layer.len(&model))?;
     let mut table = String::from("path,label\n");
     for_each_features(
         &model,
@@ -52,11 +47,11 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
                 let label = label.as_deref().map(csv_field).unwrap_or_default();
                 table += &format!("{},{label}\n", csv_field(id));
             }
-            writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
+            writer.push(&f).map_err(|e| hebbian::Error::Data(e.to_string()))
         },
     )?;
     writer.finish()?;
-    fs_err::rename(beside.path().join("features/vectors.safetensors"), &args.out)?;
+    fs_err::rename(features, &args.out)?;
     hebbian::network::write_atomically(&names, table.as_bytes())?;
     if args.common.json {
         let dim = layer.len(&model);

@@ -1,78 +1,121 @@
 //! `hebb index`
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use hebbian::engine::Device;
+use hebbian::error::Error;
 use hebbian::network::{FeatureLayer, Model};
-use hebbian::train::for_each_features;
 use hebbian_data::{Dataset, Images};
-use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item};
-use serde_json::json;
+use hebbian_search::{GalleryInfo, GalleryWriter, Item, Vectors};
+use serde_json::{Map, Value, json};
 
 use super::shared::{absolute, cached, load_model, open, print_json};
+use super::update::Update;
 use crate::cli::IndexArgs;
 use crate::ui::{Progress, say};
 
-/// Builds a gallery.
+/// Builds a gallery or brings it up to date.
 pub fn run(args: &IndexArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
+    let commit_every = Duration::try_from_secs_f64(args.commit_every)
+        .map_err(|_| Error::config("--commit-every", "must be a number of seconds from 0 on"))?;
     let model = load_model(&args.model)?;
-    let layer = FeatureLayer::of(&model, args.layer.as_deref())?;
     let data = open(&args.data)?;
+    let path = absolute(&args.model);
+    let layer = args.layer.as_deref();
+    let (mut writer, layer) = open_gallery(&args.out, &model, path, layer, args.overwrite)?;
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
-    let made = (&model, absolute(&args.model));
-    let gallery =
-        build(made, layer, &data, &images, &args.out, args.overwrite, &device, &mut progress)?;
+    let update = Update {
+        model: &model,
+        layer,
+        data: &data,
+        images: &images,
+        device: &device,
+        remove_missing: args.remove_missing,
+        commit_every,
+    };
+    let changes = update.run(&mut writer, &mut progress)?;
+    let gallery = writer.finish()?;
     if args.common.json {
-        return print_json(&json!({
+        let mut found = json!({
             "gallery": args.out,
-            "images": gallery.info().len,
-            "dim": gallery.info().dim,
+            "images": gallery.len(),
+            "dim": gallery.dim(),
             "layer": gallery.info().layer,
-        }));
+            "generation": gallery.manifest().generation,
+        });
+        if let (Value::Object(found), Value::Object(changes)) =
+            (&mut found, serde_json::to_value(changes)?)
+        {
+            found.extend::<Map<String, Value>>(changes);
+        }
+        return print_json(&found);
     }
     say!("{}", args.out.display());
+    eprintln!("{changes}; {} images in all", gallery.len());
     eprintln!("hint: `hebb search {} IMAGE` finds what is like an image", args.out.display());
     Ok(())
 }
 
-/// Streams the features of `images` (those of `data`) into a gallery.
-#[allow(clippy::too_many_arguments)]
+/// The gallery at `out` to be brought up to date, made where there is none or with `overwrite`,
+/// and the layer that it holds.
+pub fn open_gallery(
+    out: &Path,
+    model: &Model,
+    model_path: String,
+    layer: Option<&str>,
+    overwrite: bool,
+) -> Result<(GalleryWriter, FeatureLayer)> {
+    let fingerprint = model.fingerprint()?;
+    if overwrite || !out.join("gallery.toml").exists() {
+        let layer = FeatureLayer::of(model, layer)?;
+        let info = GalleryInfo::new(layer.len(model), fingerprint, model_path, layer.to_string());
+        return Ok((GalleryWriter::create(out, info, overwrite)?, layer));
+    }
+    let writer = GalleryWriter::open(out)?;
+    let gallery = writer.gallery();
+    gallery.check_model(&fingerprint)?;
+    let own = &gallery.info().layer;
+    if let Some(layer) = layer.filter(|layer| layer != own) {
+        let problem = format!(
+            "is {layer}, but {} holds {own}; leave it out, or choose another folder",
+            out.display()
+        );
+        return Err(Error::config("--layer", problem).into());
+    }
+    let layer = FeatureLayer::of(model, Some(own))?;
+    Ok((writer, layer))
+}
+
+/// Writes the features of `images` (those of `data`) as a gallery of their own.
 pub fn build(
     (model, model_path): (&Model, String),
     layer: FeatureLayer,
-    data: &Dataset,
-    images: &Images,
+    (data, images): (&Dataset, &Images),
     out: &Path,
-    overwrite: bool,
     device: &Device,
     progress: &mut Progress,
-) -> Result<Gallery> {
-    let (dim, name) = (layer.len(model), layer.to_string());
-    let info = GalleryInfo::new(dim, model.fingerprint()?, model_path, name);
-    let mut writer = GalleryWriter::create(out, info, overwrite)?;
-    for_each_features(
-        model,
-        layer,
-        images,
-        device,
-        "indexing",
-        &mut |e| progress.on(e),
-        |rows, f| {
-            writer.push(&items(data, rows), &f).map_err(|e| hebbian::Error::Data(e.to_string()))
-        },
-    )?;
-    Ok(writer.finish()?)
+) -> Result<()> {
+    let name = layer.to_string();
+    let (mut writer, layer) = open_gallery(out, model, model_path, Some(&name), true)?;
+    let commit_every = Duration::MAX;
+    let update = Update { model, layer, data, images, device, remove_missing: false, commit_every };
+    update.run(&mut writer, progress)?;
+    writer.finish()?;
+    Ok(())
 }
 
 /// What a gallery keeps of images: name, label, where they are.
 pub fn items(data: &Dataset, rows: &[usize]) -> Vec<Item> {
     let location = absolute(data.path());
-    let item = |&row: &usize| {
-        let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
-        Item { id: data.id(row), label, location: Some(location.clone()) }
-    };
-    rows.iter().map(item).collect()
+    rows.iter().map(|&row| item(data, row, &location, None)).collect()
+}
+
+/// What a gallery keeps of an image.
+pub fn item(data: &Dataset, row: usize, location: &str, content: Option<[u8; 32]>) -> Item {
+    let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
+    Item { id: data.id(row), label, location: Some(location.to_owned()), content }
 }

@@ -7,12 +7,14 @@ mod eval;
 mod experiment;
 mod extract;
 mod finetune;
+mod gallery;
 mod index;
 mod predict;
 mod pretrain;
 mod probe;
 mod search;
 mod shared;
+mod update;
 
 use anyhow::Result;
 
@@ -30,6 +32,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Extract(args) => extract::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
+        Command::Gallery(command) => gallery::run(&command),
         Command::Eval(args) => eval::run(&args),
         Command::Experiment(command) => experiment::run(&command),
         Command::Completions { shell } => completions::run(shell),

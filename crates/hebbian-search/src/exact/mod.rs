@@ -18,9 +18,12 @@ mod distance;
 mod panel;
 mod precision;
 mod scan;
+mod within;
 
+pub(crate) use distance::reported;
 pub use distance::squared_distance;
 pub(crate) use precision::Precision;
+pub(crate) use within::link_within;
 
 use crate::vectors::Vectors;
 use crate::{Error, Result};

@@ -23,7 +23,7 @@ pub(super) const TILE_ROWS: usize = 8 * PRODUCT_ROWS;
 /// Memory for the products of a block with a tile, in bytes, so that they stay in the cache.
 const PRODUCT_BYTES: usize = 16 << 20;
 /// Products that are looked at together, one comparison each, before any candidate is.
-const STRETCH: usize = 16;
+pub(super) const STRETCH: usize = 16;
 /// Rankings held as [`Hit`]s at a time.
 const RANKINGS: usize = 32;
 
@@ -48,13 +48,9 @@ impl<'a, T: Precision> Scan<'a, T> {
         k: usize,
         queries: usize,
     ) -> Self {
-        let row_bytes = origin.len().saturating_mul(size_of::<T>());
-        let rows = (ROWS_BYTES / row_bytes).max(1);
         let block = (CANDIDATE_BYTES / Candidates::bytes(k, gallery.len()))
-            .clamp(1, BLOCK_QUERIES)
-            .min(rows)
+            .clamp(1, block_queries::<T>(origin.len()))
             .min(queries.max(1));
-        let tile_rows = (PRODUCT_BYTES / (block * size_of::<T>())).min(rows).min(TILE_ROWS);
         Self {
             gallery,
             origin,
@@ -63,11 +59,7 @@ impl<'a, T: Precision> Scan<'a, T> {
             tile: Tile::default(),
             products: Buffer::default(),
             candidates: (0..block).map(|_| Candidates::new(k, gallery.len())).collect(),
-            // Whole groups where possible; at least a panel, however many dimensions there are.
-            tile_rows: match tile_rows / PRODUCT_ROWS * PRODUCT_ROWS {
-                0 => (tile_rows / T::PANEL).max(1) * T::PANEL,
-                rows => rows,
-            },
+            tile_rows: tile_rows::<T>(block, origin.len()),
         }
     }
 
@@ -120,15 +112,7 @@ impl<'a, T: Precision> Scan<'a, T> {
 
     /// Inner products of all queries of the block with all gallery vectors of the tile.
     fn multiply(&mut self) {
-        let Self { origin, queries, tile, products, .. } = self;
-        let dim = origin.len();
-        let [groups, across, area] = layout(queries.len(), tile.norms.len());
-        products.resize(groups * across * area);
-        products.par_chunks_exact_mut(area).enumerate().for_each(|(i, products)| {
-            let rows = nth_chunk(&tile.moved, PRODUCT_ROWS * dim, i / across);
-            let queries = nth_chunk(&queries.moved, PRODUCT_QUERIES * dim, i % across);
-            T::product(dim, rows, queries, products, PRODUCT_ROWS);
-        });
+        multiply(self.origin.len(), &self.queries, &self.tile, &mut self.products);
     }
 
     /// Offers the tile, which starts at row `first` of the gallery, to the candidates of all
@@ -196,8 +180,45 @@ impl<'a, T: Precision> Scan<'a, T> {
     }
 }
 
+/// Vectors of `dim` dimensions that fit the memory for a block or a tile, at least one.
+fn rows_in_memory<T>(dim: usize) -> usize {
+    (ROWS_BYTES / dim.saturating_mul(size_of::<T>())).max(1)
+}
+
+/// Most queries of a block.
+pub(super) fn block_queries<T>(dim: usize) -> usize {
+    BLOCK_QUERIES.min(rows_in_memory::<T>(dim))
+}
+
+/// Gallery vectors of a tile for blocks of `block` queries: whole groups where possible; at least
+/// a panel, however many dimensions there are.
+pub(super) fn tile_rows<T: Precision>(block: usize, dim: usize) -> usize {
+    let rows = PRODUCT_BYTES / (block * size_of::<T>());
+    let rows = rows.min(rows_in_memory::<T>(dim)).min(TILE_ROWS);
+    match rows / PRODUCT_ROWS * PRODUCT_ROWS {
+        0 => (rows / T::PANEL).max(1) * T::PANEL,
+        rows => rows,
+    }
+}
+
+/// Inner products of all queries of a block with all gallery vectors of a tile.
+pub(super) fn multiply<T: Precision>(
+    dim: usize,
+    queries: &Queries<T>,
+    tile: &Tile<T>,
+    products: &mut Buffer<T>,
+) {
+    let [groups, across, area] = layout(queries.len(), tile.norms.len());
+    products.resize(groups * across * area);
+    products.par_chunks_exact_mut(area).enumerate().for_each(|(i, products)| {
+        let rows = nth_chunk(&tile.moved, PRODUCT_ROWS * dim, i / across);
+        let queries = nth_chunk(&queries.moved, PRODUCT_QUERIES * dim, i % across);
+        T::product(dim, rows, queries, products, PRODUCT_ROWS);
+    });
+}
+
 /// Groups of gallery vectors, groups of queries, and products of one with the other.
-fn layout(queries: usize, rows: usize) -> [usize; 3] {
+pub(super) fn layout(queries: usize, rows: usize) -> [usize; 3] {
     let strips = queries.next_multiple_of(STRIP).min(PRODUCT_QUERIES);
     [rows.div_ceil(PRODUCT_ROWS), queries.div_ceil(PRODUCT_QUERIES), strips * PRODUCT_ROWS]
 }
@@ -209,7 +230,11 @@ fn nth_chunk<T>(values: &[T], size: usize, n: usize) -> &[T] {
 /// Whether any half norm minus product does not exceed `limit`. Without an early end this compares
 /// several at a time, and nearly always nothing is near.
 #[inline]
-fn any_below<T: Precision>(halves: &[T; STRETCH], products: &[T; STRETCH], limit: T) -> bool {
+pub(super) fn any_below<T: Precision>(
+    halves: &[T; STRETCH],
+    products: &[T; STRETCH],
+    limit: T,
+) -> bool {
     halves
         .iter()
         .zip(products)

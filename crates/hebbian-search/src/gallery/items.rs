@@ -4,33 +4,31 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
 
 use crate::{Error, Result};
 
 /// Longest text of an item, in bytes.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
-/// The columns, in the order of the file.
-const COLUMNS: [&str; 3] = ["id", "label", "location"];
-const SCHEMA: &str = "message items {
-    required binary id (STRING);
-    optional binary label (STRING);
-    optional binary location (STRING);
-}";
-/// Items of a row group.
-pub(super) const GROUP_ITEMS: usize = 16_384;
+/// Name of the thread that items are read in. Should it panic, then of a damaged file, which is
+/// reported as an error: a program may keep quiet about it.
+pub const ITEMS_THREAD: &str = "hebbian-items";
+
+/// The columns, in the order of the files written here. Only the first must be there.
+const COLUMNS: [&str; 4] = ["id", "label", "location", "content"];
 /// Items decoded at a time.
 const BATCH: usize = 1024;
-/// Memory that a byte of the file may turn into. An honest file stays below 30: an item takes at
-/// least 5 bytes there and up to 150 here with its three texts.
+/// Memory that a byte of the file may turn into. An honest file stays below 40: an item takes at
+/// least 5 bytes there and up to 200 here with its four texts.
 const EXPANSION: usize = 64;
+/// Memory that an item of another program's file, which may be compressed, may take besides.
+const FOREIGN_ITEM_BYTES: usize = 1024;
 
 /// What a vector of a gallery stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +39,8 @@ pub struct Item {
     pub label: Option<String>,
     /// Where the image can be found, such as a path or an address.
     pub location: Option<String>,
+    /// BLAKE3 of the image's content, where known: equal for equal images, whatever their names.
+    pub content: Option<[u8; 32]>,
 }
 
 impl Item {
@@ -57,135 +57,146 @@ impl Item {
     }
 }
 
-/// Writes items in groups of [`GROUP_ITEMS`].
-pub(super) struct ItemsWriter<W: std::io::Write + Send> {
-    file: SerializedFileWriter<W>,
-    pending: Vec<Item>,
-}
-
-impl<W: std::io::Write + Send> ItemsWriter<W> {
-    pub(super) fn new(file: W) -> Result<Self> {
-        let schema = parse_message_type(SCHEMA).map_err(written)?;
-        // Plain text, uncompressed: the file then bounds the memory that reading it takes.
-        let properties = WriterProperties::builder()
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::None)
-            .set_created_by("hebbian".to_owned());
-        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties.build()))
-            .map_err(written)?;
-        Ok(Self { file, pending: Vec::new() })
-    }
-
-    pub(super) fn push(&mut self, items: &[Item]) -> Result<()> {
-        for item in items {
-            self.pending.push(item.clone());
-            if self.pending.len() == GROUP_ITEMS {
-                self.write_group().map_err(written)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the rest and hands the file back.
-    pub(super) fn finish(mut self) -> Result<W> {
-        if !self.pending.is_empty() {
-            self.write_group().map_err(written)?;
-        }
-        self.file.into_inner().map_err(written)
-    }
-
-    fn write_group(&mut self) -> Result<(), ParquetError> {
-        let items = std::mem::take(&mut self.pending);
-        let columns: [Vec<Option<&String>>; 3] = [
-            items.iter().map(|item| Some(&item.id)).collect(),
-            items.iter().map(|item| item.label.as_ref()).collect(),
-            items.iter().map(|item| item.location.as_ref()).collect(),
-        ];
-        let mut group = self.file.next_row_group()?;
-        for texts in columns {
-            let levels: Vec<i16> = texts.iter().map(|text| i16::from(text.is_some())).collect();
-            let values: Vec<ByteArray> =
-                texts.into_iter().flatten().map(|text| text.as_bytes().to_vec().into()).collect();
-            let mut column = group
-                .next_column()?
-                .ok_or_else(|| ParquetError::General("the schema lacks a column".to_owned()))?;
-            // Levels of a required column are ignored.
-            column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)?;
-            column.close()?;
-        }
-        group.close()?;
-        Ok(())
-    }
-}
-
-/// Parquet's own message would name no file; the cause is the operating system's.
-fn written(error: ParquetError) -> Error {
-    Error::Io(std::io::Error::other(format!("items.parquet can't be written: {error}")))
-}
-
 /// Reads the content of an `items.parquet` of `len` items; `path` names it in messages.
 ///
 /// # Errors
 /// [`Error::Malformed`], also if it holds more or fewer than `len` items, or a text longer than
 /// [`MAX_TEXT_BYTES`].
 pub fn parse_items(content: Vec<u8>, len: usize, path: &Path) -> Result<Vec<Item>> {
-    // The Parquet library panics on some damaged pages. The checksum keeps accidents away from it;
-    // this is for files made to do harm. Nothing outlives the panic but the error.
-    std::panic::catch_unwind(|| decode_items(content, len, path)).unwrap_or_else(|_| {
-        Err(Error::Malformed {
-            path: path.to_owned(),
-            problem: "is not valid Parquet (a page contradicts itself)".to_owned(),
-        })
-    })
+    let budget = content.len().saturating_mul(EXPANSION);
+    guarded(content, path, Rules { len, compressed: false, budget })
 }
 
-fn decode_items(content: Vec<u8>, len: usize, path: &Path) -> Result<Vec<Item>> {
-    let malformed = |problem: String| Error::Malformed { path: path.to_owned(), problem };
-    let mut budget = content.len().saturating_mul(EXPANSION);
-    let decode = |error: ParquetError| malformed(format!("is not valid Parquet ({error})"));
+/// Reads `len` items from the content of a Parquet file that another program may have written: a
+/// text column `id`, and `label`, `location` and `content` where they are; others are ignored.
+/// Compression may be Snappy.
+///
+/// # Errors
+/// As [`parse_items`].
+pub fn parse_foreign_items(content: Vec<u8>, len: usize, path: &Path) -> Result<Vec<Item>> {
+    let foreign = len.saturating_mul(FOREIGN_ITEM_BYTES);
+    let budget = content.len().saturating_mul(EXPANSION).saturating_add(foreign);
+    guarded(content, path, Rules { len, compressed: true, budget })
+}
+
+/// What a file must be like.
+struct Rules {
+    len: usize,
+    /// Whether it may be compressed.
+    compressed: bool,
+    /// Bytes of memory that its items may take.
+    budget: usize,
+}
+
+fn guarded(content: Vec<u8>, path: &Path, rules: Rules) -> Result<Vec<Item>> {
+    let foreign = rules.compressed;
+    let malformed = |problem| match (path.to_owned(), foreign) {
+        (path, true) => Error::Foreign { path, problem },
+        (path, false) => Error::Malformed { path, problem },
+    };
+    // The Parquet library panics on some damaged pages. The checksum keeps accidents away from it;
+    // this is for files made to do harm. Nothing outlives the panic but the error.
+    let reader = std::thread::Builder::new().name(ITEMS_THREAD.to_owned());
+    let reader = reader.spawn(move || decode_items(content, rules))?;
+    reader
+        .join()
+        .unwrap_or_else(|_| Err("is not valid Parquet (a page contradicts itself)".to_owned()))
+        .map_err(malformed)
+}
+
+fn decode_items(content: Vec<u8>, rules: Rules) -> Result<Vec<Item>, String> {
+    let Rules { len, compressed, mut budget } = rules;
+    let decode = |error: ParquetError| format!("is not valid Parquet ({error})");
     let file = SerializedFileReader::new(Bytes::from(content)).map_err(decode)?;
     let metadata = file.metadata();
-    let schema = metadata.file_metadata().schema_descr();
-    let columns: Vec<&str> = schema.columns().iter().map(|column| column.name()).collect();
-    if columns != COLUMNS || schema.columns().iter().any(|column| column.max_rep_level() > 0) {
-        return Err(malformed(format!("has columns {columns:?}; they must be {COLUMNS:?}")));
-    }
+    let columns = find_columns(metadata)?;
     let rows = metadata.file_metadata().num_rows();
     if usize::try_from(rows) != Ok(len) {
-        return Err(malformed(format!("holds {rows} items, gallery.toml says len = {len}")));
+        return Err(format!("holds {rows} items; there are {len} vectors"));
     }
     let mut items = Vec::new();
     for group in 0..file.num_row_groups() {
         let group = file.get_row_group(group).map_err(decode)?;
-        let column = |index| match group.get_column_reader(index).map_err(decode)? {
-            ColumnReader::ByteArrayColumnReader(reader) => Ok(TextColumn {
-                name: COLUMNS[index],
-                optional: schema.column(index).max_def_level() > 0,
-                reader,
-            }),
-            _ => Err(malformed(format!("column {} is not text", COLUMNS[index]))),
-        };
-        let (mut ids, mut labels, mut locations) = (column(0)?, column(1)?, column(2)?);
+        check_compression(group.metadata(), columns, compressed)?;
+        let mut readers = Vec::new();
+        for (name, index) in COLUMNS.into_iter().zip(columns) {
+            let Some(index) = index else {
+                readers.push(None);
+                continue;
+            };
+            let ColumnReader::ByteArrayColumnReader(reader) =
+                group.get_column_reader(index).map_err(decode)?
+            else {
+                return Err(format!("column {name} is not text"));
+            };
+            let column = metadata.file_metadata().schema_descr().column(index);
+            readers.push(Some(TextColumn { name, optional: column.max_def_level() > 0, reader }));
+        }
         let mut left = usize::try_from(group.metadata().num_rows())
             .ok()
             .filter(|&rows| rows <= len - items.len())
-            .ok_or_else(|| malformed("the row groups hold more items than the file".to_owned()))?;
+            .ok_or("has row groups that hold more items than the file")?;
         while left > 0 {
             let n = left.min(BATCH);
-            let mut read = |column: &mut TextColumn| column.read(n, &mut budget).map_err(malformed);
-            let (ids, labels, locations) =
-                (read(&mut ids)?, read(&mut labels)?, read(&mut locations)?);
-            for ((id, label), location) in ids.into_iter().zip(labels).zip(locations) {
-                let id = id.ok_or_else(|| malformed(format!("item {} has no id", items.len())))?;
-                items.push(Item { id, label, location });
+            let mut read = |column: usize| match readers.get_mut(column) {
+                Some(Some(column)) => column.read(n, &mut budget),
+                _ => Ok(vec![None; n]),
+            };
+            let texts = read(0)?.into_iter().zip(read(1)?).zip(read(2)?).zip(read(3)?);
+            for (((id, label), location), content) in texts {
+                let id = id.ok_or_else(|| format!("has no id for item {}", items.len()))?;
+                let hash = |hex: String| {
+                    let hash = blake3::Hash::from_hex(hex.as_bytes());
+                    hash.map_err(|_| format!("holds a content that is no BLAKE3 hash: {hex:?}"))
+                };
+                let content = content.map(hash).transpose()?.map(<[u8; 32]>::from);
+                items.push(Item { id, label, location, content });
             }
             left -= n;
         }
     }
     if items.len() != len {
-        return Err(malformed(format!("holds {} of {len} items", items.len())));
+        return Err(format!("holds {} of {len} items", items.len()));
     }
     Ok(items)
+}
+
+/// Position of each of [`COLUMNS`] in the file.
+fn find_columns(metadata: &ParquetMetaData) -> Result<[Option<usize>; 4], String> {
+    let schema = metadata.file_metadata().schema_descr();
+    let find = |name: &str| {
+        let is = |column: &Arc<parquet::schema::types::ColumnDescriptor>| {
+            column.path().parts() == [name] && column.max_rep_level() == 0
+        };
+        schema.columns().iter().position(is)
+    };
+    let columns = COLUMNS.map(find);
+    if columns[0].is_none() {
+        let names: Vec<&str> = schema.columns().iter().map(|column| column.name()).collect();
+        return Err(format!("has columns {names:?}; a text column \"id\" must be among them"));
+    }
+    Ok(columns)
+}
+
+fn check_compression(
+    group: &RowGroupMetaData,
+    columns: [Option<usize>; 4],
+    compressed: bool,
+) -> Result<(), String> {
+    for (name, index) in COLUMNS.into_iter().zip(columns) {
+        let column = index.and_then(|index| group.columns().get(index));
+        match column.map(|column| column.compression()) {
+            None | Some(Compression::UNCOMPRESSED) => {}
+            Some(Compression::SNAPPY) if compressed => {}
+            Some(other) => {
+                return Err(format!(
+                    "has column {name} compressed by {other}; write it uncompressed or, to be \
+                     imported, with Snappy"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One column of a row group.
@@ -242,6 +253,7 @@ impl TextColumn {
 
 #[cfg(test)]
 mod tests {
+    use super::super::items_writer::{GROUP_ITEMS, ItemsWriter};
     use super::*;
 
     fn write(items: &[Item]) -> Vec<u8> {
@@ -260,6 +272,7 @@ mod tests {
                 id: format!("train/{i}.jpg"),
                 label: (i % 3 > 0).then(|| format!("Kätzchen {}", i % 3)),
                 location: (i % 5 > 0).then(|| "x".repeat(i % 40)),
+                content: (i % 7 > 0).then(|| *blake3::hash(&[i as u8]).as_bytes()),
             })
             .collect()
     }
@@ -277,10 +290,7 @@ mod tests {
     #[test]
     fn another_number_of_items_is_refused() {
         let error = parse(write(&sample(5)), 6).unwrap_err().to_string();
-        assert!(
-            error.starts_with("items.parquet: holds 5 items, gallery.toml says len = 6"),
-            "{error}"
-        );
+        assert!(error.starts_with("items.parquet: holds 5 items; there are 6 vectors"), "{error}");
     }
 
     /// Without the checksum that protects it in a gallery: whatever the bytes, no panic and no

@@ -1,50 +1,82 @@
-//! Galleries on disk: a folder of `gallery.toml`, `vectors.safetensors` and `items.parquet`.
+//! Galleries on disk: a manifest and the segments that it names.
 //!
 //! | file | content | checked by [`Gallery::open`] | checked by [`Gallery::verify`] |
 //! |---|---|---|---|
-//! | `gallery.toml` | [`GalleryInfo`] | everything, with its checksum | |
-//! | `items.parquet` | columns `id`, `label`, `location` | everything, with its checksum | |
-//! | `vectors.safetensors` | tensor `vectors`, `[len, dim]`, f32 | header and size | checksum, values finite |
+//! | `gallery.toml` | [`Manifest`]: one generation | everything, with its checksum | |
+//! | `segments/N/items.parquet` | columns `id`, `label`, `location`, `content` | everything, with its checksum | ids unique |
+//! | `segments/N/vectors.safetensors` | tensor `vectors`, `[len, dim]`, f32 | header and size | checksum, values finite |
+//! | `segments/N/removed-G` | rows that no longer belong to it, u32 | everything, with its checksum | |
+//! | `segments/N/graph-G` | [`Graph`](crate::Graph) for approximate search, where asked for | everything, with its checksum | |
+//! | `lock` | held by whoever writes | | |
+//!
+//! Segments never change. A change is new segments and new files of removed rows, made durable,
+//! and then a manifest renamed over the old one: so a reader sees one generation or the next,
+//! whatever a writer does or however it ends.
 
+mod approximate;
+mod files;
 mod info;
 mod items;
+mod items_writer;
+mod lock;
+mod manifest;
+mod merge;
+mod place;
+mod removed;
+mod segment;
 mod tensor;
+mod vectors_file;
+mod version1;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use fs_err::File;
-
-use crate::vectors::{Vectors, check_finite, check_rows};
+use crate::vectors::{Vectors, check_rows};
 use crate::{Error, Result};
 
-pub use info::{Checksums, Distance, FORMAT_VERSION, GalleryInfo};
-pub use items::{Item, MAX_TEXT_BYTES, parse_items};
+pub use info::{Distance, GalleryInfo};
+pub use items::{ITEMS_THREAD, Item, MAX_TEXT_BYTES, parse_foreign_items, parse_items};
+pub use items_writer::write_items;
+pub use manifest::{FORMAT_VERSION, GraphEntry, Manifest, RemovedEntry, SegmentEntry};
+pub use removed::parse_removed;
 pub use tensor::{MAX_HEADER_BYTES, TensorLayout};
+pub use vectors_file::{VectorsFile, VectorsWriter};
 pub use writer::GalleryWriter;
 
-const INFO_FILE: &str = "gallery.toml";
-const VECTORS_FILE: &str = "vectors.safetensors";
-const ITEMS_FILE: &str = "items.parquet";
+pub(crate) use files::{read_exact_at, to_little_endian};
+use segment::Part;
 
-/// Longest `gallery.toml` that is read, in bytes.
-const MAX_INFO_BYTES: u64 = 1 << 20;
-/// Bytes read at a time when a whole file is checked.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Times that a gallery is opened again because it changed while it was being opened.
+const ATTEMPTS: usize = 100;
 
-/// A gallery opened for reading. Items are in memory, vectors stay on disk and are read where
-/// they are asked for; any number of threads may read at once.
-#[derive(Debug)]
+/// One generation of a gallery, opened for reading. Items are in memory, vectors stay on disk and
+/// are read where they are asked for; any number of threads may read at once, and no writer
+/// disturbs them. Clones share everything.
+#[derive(Clone, Debug)]
 pub struct Gallery {
     path: PathBuf,
-    info: GalleryInfo,
-    items: Vec<Item>,
-    vectors: File,
-    layout: TensorLayout,
+    manifest: Manifest,
+    parts: Vec<Part>,
+    /// All rows in order.
+    runs: Vec<Run>,
+    len: usize,
+}
+
+/// Rows of the gallery that lie one after the other in a segment.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// First row of the gallery.
+    start: usize,
+    /// Position of the segment.
+    part: usize,
+    /// First row of the segment.
+    row: usize,
+    len: usize,
 }
 
 impl Gallery {
-    /// Opens the gallery in folder `path`.
+    /// Opens the gallery in folder `path` as it is now.
     ///
     /// # Errors
     /// [`Error::Io`] if a file can't be read; [`Error::FormatVersion`], [`Error::Malformed`] or
@@ -52,34 +84,53 @@ impl Gallery {
     /// checked here.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let info_path = path.join(INFO_FILE);
-        let text = String::from_utf8(read_up_to(&info_path, MAX_INFO_BYTES)?).map_err(|_| {
-            Error::Malformed { path: info_path.clone(), problem: "is not UTF-8 text".to_owned() }
-        })?;
-        let info = GalleryInfo::parse(&text, &info_path)?;
+        let manifest = Manifest::read(&path)?;
+        Self::open_generation(path, manifest, &[])
+    }
 
-        let vectors_path = path.join(VECTORS_FILE);
-        let vectors = File::open(&vectors_path)?;
-        let file_len = vectors.metadata()?.len();
-        let mut start = vec![0; file_len.min(MAX_HEADER_BYTES as u64) as usize];
-        read_exact_at(&vectors, &mut start, 0)?;
-        let layout = TensorLayout::parse(&start, file_len, &vectors_path)?;
-        for (field, file, toml) in [("len", layout.len, info.len), ("dim", layout.dim, info.dim)] {
-            if file != toml {
-                return Err(Error::Malformed {
-                    path: vectors_path,
-                    problem: format!("{field} is {file}, gallery.toml says {toml}"),
-                });
+    /// The gallery as it is on disk by now, or nothing if it has not changed since this was
+    /// opened. What has not changed is not read again.
+    ///
+    /// # Errors
+    /// As [`Gallery::open`].
+    pub fn newer(&self) -> Result<Option<Self>> {
+        let manifest = Manifest::read(&self.path)?;
+        if manifest == self.manifest {
+            return Ok(None);
+        }
+        Self::open_generation(self.path.clone(), manifest, &self.parts).map(Some)
+    }
+
+    fn open_generation(path: PathBuf, mut manifest: Manifest, open: &[Part]) -> Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let entries = manifest.segments.iter().enumerate();
+            let dim = manifest.gallery.dim;
+            let parts: Result<Vec<Part>> =
+                entries.map(|(i, entry)| Part::open(&path, entry, dim, i, open)).collect();
+            let error = match parts {
+                Ok(parts) => return Ok(Self::of(path, manifest, parts)),
+                Err(error) => error,
+            };
+            // A writer may have removed what the manifest named; then there is a newer one.
+            let newer = Manifest::read(&path)?;
+            if newer == manifest {
+                return Err(error);
+            }
+            manifest = newer;
+        }
+        let problem = "is changed faster than it can be read".to_owned();
+        Err(Error::Malformed { path: path.join(manifest::MANIFEST_FILE), problem })
+    }
+
+    fn of(path: PathBuf, manifest: Manifest, parts: Vec<Part>) -> Self {
+        let (mut runs, mut start) = (Vec::new(), 0);
+        for (part, segment) in parts.iter().enumerate() {
+            for (row, len) in segment.stretches() {
+                runs.push(Run { start, part, row, len });
+                start += len;
             }
         }
-
-        let items_path = path.join(ITEMS_FILE);
-        let content = read_up_to(&items_path, u64::MAX)?;
-        if blake3::hash(&content).to_hex().as_str() != info.checksums.items {
-            return Err(Error::Checksum { path: items_path, field: "checksums.items" });
-        }
-        let items = parse_items(content, info.len, &items_path)?;
-        Ok(Self { path, info, items, vectors, layout })
+        Self { path, manifest, parts, runs, len: start }
     }
 
     /// The folder it was opened from.
@@ -88,22 +139,51 @@ impl Gallery {
         &self.path
     }
 
-    /// What `gallery.toml` says.
+    /// What the vectors are.
     #[must_use]
     pub fn info(&self) -> &GalleryInfo {
-        &self.info
+        &self.manifest.gallery
     }
 
-    /// All items, one per vector.
+    /// What `gallery.toml` says of this generation.
     #[must_use]
-    pub fn items(&self) -> &[Item] {
-        &self.items
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// All items in order, one per vector.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.runs
+            .iter()
+            .flat_map(|run| self.parts[run.part].segment.items[run.row..run.row + run.len].iter())
     }
 
     /// The item of vector `index`, or nothing if there is no such vector.
     #[must_use]
     pub fn item(&self, index: usize) -> Option<&Item> {
-        self.items.get(index)
+        let (part, row) = self.place(index)?;
+        self.parts[part].segment.items.get(row)
+    }
+
+    /// The row of the item named `id`, or nothing if there is no such item.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<usize> {
+        self.items().position(|item| item.id == id)
+    }
+
+    /// Vectors on disk that no longer belong to the gallery.
+    #[must_use]
+    pub fn removed(&self) -> usize {
+        self.parts.iter().map(|part| part.removed.len()).sum()
+    }
+
+    /// Position of the segment and row of it that hold row `index`.
+    fn place(&self, index: usize) -> Option<(usize, usize)> {
+        if index >= self.len {
+            return None;
+        }
+        let run = self.runs[self.runs.partition_point(|run| run.start <= index) - 1];
+        Some((run.part, run.row + index - run.start))
     }
 
     /// Fails unless `fingerprint` is that of the model that made the gallery: distances between
@@ -112,105 +192,59 @@ impl Gallery {
     /// # Errors
     /// [`Error::Model`], which names both.
     pub fn check_model(&self, fingerprint: &str) -> Result<()> {
-        if fingerprint == self.info.model {
+        if fingerprint == self.info().model {
             return Ok(());
         }
         Err(Error::Model {
             path: self.path.clone(),
-            gallery: self.info.model.clone(),
-            gallery_name: self.info.model_name.clone(),
+            gallery: self.info().model.clone(),
+            gallery_name: self.info().model_name.clone(),
             query: fingerprint.to_owned(),
         })
     }
 
-    /// Reads all vectors, compares their checksum and looks for values that are not finite.
+    /// Reads all vectors, compares their checksums, looks for values that are not finite and for
+    /// ids that are there twice.
     ///
     /// # Errors
-    /// [`Error::Checksum`], [`Error::NotFinite`], [`Error::Io`].
+    /// [`Error::Checksum`], [`Error::NotFinite`], [`Error::Malformed`], [`Error::Io`].
     pub fn verify(&self) -> Result<()> {
-        let path = self.path.join(VECTORS_FILE);
-        if checksum(&self.vectors)? != self.info.checksums.vectors {
-            return Err(Error::Checksum { path, field: "checksums.vectors" });
+        for (index, part) in self.parts.iter().enumerate() {
+            part.verify(index)?;
         }
-        let rows = (CHUNK_BYTES / size_of::<f32>() / self.info.dim).max(1);
-        let mut values = Vec::new();
-        let mut start = 0;
-        while start < self.info.len {
-            let n = rows.min(self.info.len - start);
-            self.read(start, n, &mut values)?;
-            check_finite(&path.display().to_string(), start, self.info.dim, &values)?;
-            start += n;
+        let mut ids = HashSet::with_capacity(self.len);
+        match self.items().find(|item| !ids.insert(&item.id)) {
+            Some(item) => Err(Error::Malformed {
+                path: self.path.clone(),
+                problem: format!("two items have the id {:?}", item.id),
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Vectors for Gallery {
     fn len(&self) -> usize {
-        self.info.len
+        self.len
     }
 
     fn dim(&self) -> usize {
-        self.info.dim
+        self.info().dim
     }
 
     fn read(&self, start: usize, n: usize, out: &mut Vec<f32>) -> Result<()> {
-        check_rows(start, n, self.info.len)?;
-        // No overflow: the file is that long.
-        out.resize(n * self.info.dim, 0.0);
-        let offset = self.layout.data_offset + (start * self.info.dim * size_of::<f32>()) as u64;
-        read_exact_at(&self.vectors, bytemuck::cast_slice_mut(out), offset)?;
-        if cfg!(target_endian = "big") {
-            for value in out {
-                *value = f32::from_bits(value.to_bits().swap_bytes());
-            }
+        check_rows(start, n, self.len)?;
+        let (dim, end) = (self.dim(), start + n);
+        out.resize(n * dim, 0.0);
+        let mut rest = &mut out[..];
+        let first = self.runs.partition_point(|run| run.start + run.len <= start);
+        for run in self.runs[first..].iter().take_while(|run| run.start < end) {
+            let skip = start.saturating_sub(run.start);
+            let n = run.len.min(end - run.start) - skip;
+            let (values, after) = rest.split_at_mut(n * dim);
+            self.parts[run.part].segment.vectors.read_into(run.row + skip, values)?;
+            rest = after;
         }
         Ok(())
     }
-}
-
-/// The whole file, if it is at most `limit` bytes long.
-fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let length = fs_err::metadata(path)?.len();
-    if length > limit {
-        return Err(Error::Malformed {
-            path: path.to_owned(),
-            problem: format!("has {length} bytes; at most {limit} are read"),
-        });
-    }
-    Ok(fs_err::read(path)?)
-}
-
-/// BLAKE3 of the whole file, in hexadecimal.
-fn checksum(file: &File) -> Result<String> {
-    let length = file.metadata()?.len();
-    let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut offset = 0;
-    while offset < length {
-        let n = (length - offset).min(CHUNK_BYTES as u64) as usize;
-        read_exact_at(file, &mut chunk[..n], offset)?;
-        hasher.update(&chunk[..n]);
-        offset += n as u64;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> std::io::Result<()> {
-    fs_err::os::unix::fs::FileExt::read_exact_at(file, out, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    while !out.is_empty() {
-        match fs_err::os::windows::fs::FileExt::seek_read(file, out, offset)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                out = &mut out[n..];
-                offset += n as u64;
-            }
-        }
-    }
-    Ok(())
 }

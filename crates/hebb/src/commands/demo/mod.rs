@@ -170,10 +170,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         super::index::build(
             made,
             FeatureLayer::Layer(LAYER),
-            train,
-            &train.images(),
+            (train, &train.images()),
             &folder,
-            true,
             &Device::Cpu,
             &mut progress,
         )
