@@ -145,7 +145,9 @@ pub fn removed(bytes: &[u8]) -> bool {
     let Some(([a, b, c, d], content)) = bytes.split_first_chunk::<4>() else { return false };
     let (count, len) = (u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]));
     let found = parse_removed(content, count.into(), len.into(), Path::new(FILE));
-    found.is_ok_and(|rows| rows.len() == usize::from(count) && rows.iter().all(|&r| r < len.into()))
+    found.is_ok_and(|rows| {
+        rows.len() == usize::from(count) && rows.iter().all(|&row| row < u32::from(len))
+    })
 }
 
 /// The graph of a segment: the number of vectors in two bytes, then the file;

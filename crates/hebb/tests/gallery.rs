@@ -123,6 +123,15 @@ fn a_gallery_follows_its_images() {
     fails(&index, 1, &["gallery: another process is writing to this gallery"]);
     drop(writer);
     assert_eq!(counts(&json(&[&index[..], &["--overwrite"]].concat())), [60, 0, 0, 0, 0, 0, 0]);
+
+    // What can't be read takes the place of nothing.
+    let text = dir.path().join("text");
+    fs::create_dir(&text).unwrap();
+    fs::write(text.join("text.jpg"), "not an image").unwrap();
+    let index = ["index", text.to_str().unwrap(), "--model", &run, "--out", &gallery];
+    fails(&[&index[..], &["--overwrite"]].concat(), 1, &["text.jpg"]);
+    assert_eq!(Gallery::open(&gallery).unwrap().len(), 60);
+    assert_eq!(counts(&json(&index)), [0, 0, 0, 0, 0, 0, 1]);
 }
 
 #[test]

@@ -86,6 +86,8 @@ impl Update<'_> {
             self.plan(writer.gallery(), &contents);
         let gallery = writer.gallery().clone();
         let mut vector = Vec::new();
+        // A gallery begun anew is worth nothing yet.
+        let changed = !(copies.is_empty() && removals.is_empty());
         for (item, row) in copies {
             gallery.read(row, 1, &mut vector)?;
             writer.push(&[item], &vector)?;
@@ -93,7 +95,9 @@ impl Update<'_> {
         for id in removals {
             writer.remove(&id);
         }
-        writer.commit()?;
+        if changed {
+            writer.commit()?;
+        }
         let known: HashSet<&str> = gallery.items().map(|item| item.id.as_str()).collect();
         self.compute(writer, &compute, &contents, &known, &mut changes, progress)?;
         Ok(changes)
