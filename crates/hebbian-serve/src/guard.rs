@@ -37,9 +37,10 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// The answer that ends the request here, if one does.
-    fn check(&self, request: &Request) -> Result<(), Response> {
+    fn check(&self, request: &Request) -> Result<(), Box<Response>> {
         let headers = request.headers();
-        let refuse = |status, message: &str| Err(Problem::new(status, message).into_response());
+        let refuse =
+            |status, message: &str| Err(Box::new(Problem::new(status, message).into_response()));
         if self.address.ip().is_loopback() && !self.own_host(headers) {
             return refuse(StatusCode::FORBIDDEN, "the Host header names another machine");
         }
@@ -52,7 +53,7 @@ impl Guard {
             {
                 let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict");
                 let headers = [(header::LOCATION, "/".to_owned()), (header::SET_COOKIE, cookie)];
-                return Err((StatusCode::SEE_OTHER, headers).into_response());
+                return Err(Box::new((StatusCode::SEE_OTHER, headers).into_response()));
             }
             if !shown(headers).any(|given| same(given, token)) {
                 let message = "a token is needed: open the address that `hebb serve` printed, or \
@@ -132,7 +133,7 @@ pub(crate) async fn around(State(app): State<Arc<App>>, request: Request, next: 
     let flight = Flight::begin(&app);
     let mut response = match app.guard.check(&request) {
         Ok(()) => next.run(request).await,
-        Err(response) => response,
+        Err(response) => *response,
     };
     drop(flight);
     app.metrics.record(&route, response.status().as_u16(), begun.elapsed());

@@ -74,15 +74,15 @@ async function show(next, focus = false) {
       setScale(hits);
       const found = hits.reduce((sum, hit) => sum + 1 + (hit.duplicates?.length ?? 0), 0);
       const hidden = found - hits.length;
-      const twins = hidden ? `, ${hidden} near duplicates collapsed` : "";
-      say(found ? `${hits.length} nearest images${twins}` : "No image passes the filters.");
+      const twins = hidden ? `, ${count(hidden, "near duplicate")} collapsed` : "";
+      say(found ? `${count(hits.length, "nearest image")}${twins}` : "No image passes the filters.");
       $("more").hidden = found < k || k >= MOST;
     } else {
       const offset = state.k - PAGE;
       const { items, total } = await api.items(filters, offset, signal);
       if (!offset) grid.clear();
       grid.add(items);
-      say(total ? `${total.toLocaleString()} images` : "No image passes the filters.");
+      say(total ? count(total, "image") : "No image passes the filters.");
       $("more").hidden = offset + items.length >= total;
     }
     if (focus) grid.buttons()[0]?.focus();
@@ -94,8 +94,10 @@ async function show(next, focus = false) {
   }
 }
 
+const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
+
 function say(text, kind = "") {
-  $("status").textContent = text;
+  $("status").textContent = text.charAt(0).toUpperCase() + text.slice(1);
   $("status").className = kind;
 }
 
@@ -104,6 +106,7 @@ function drawQueries(files) {
   const pictures = state.ids.map((id) => {
     const image = document.createElement("img");
     Object.assign(image, { src: api.item(id, "thumbnail"), alt: `Query: ${id}`, title: id });
+    image.addEventListener("error", () => image.remove());
     return image;
   });
   for (const file of files) {
@@ -185,7 +188,7 @@ $("labelling").addEventListener("submit", async (event) => {
   const label = $("new-label").value.trim();
   try {
     await api.setLabels(Object.fromEntries([...grid.chosen].map((id) => [id, label])));
-    say(`${grid.chosen.size} images are now labelled ${label}.`);
+    say(`${count(grid.chosen.size, "image")} labelled ${label}.`);
     grid.relabel(label);
   } catch (error) {
     say(error.message, "bad");

@@ -125,5 +125,6 @@ export class Grid {
   }
 }
 
-/** Three digits that count. */
-export const number = (value) => Number(value.toPrecision(3)).toString();
+/** Three digits that count; what is next to nothing, as a power of ten. */
+export const number = (value) =>
+  value && value < 0.001 ? value.toExponential(0) : Number(value.toPrecision(3)).toString();

@@ -21,8 +21,11 @@ use crate::{guard, upload};
 /// The interface as OpenAPI, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 
-/// Paths, methods and what answers.
-fn table() -> [(&'static str, &'static [&'static str], MethodRouter<Arc<App>>); 13] {
+/// A path, its methods and what answers.
+type Route = (&'static str, &'static [&'static str], MethodRouter<Arc<App>>);
+
+/// All routes.
+fn table() -> [Route; 13] {
     [
         ("/", &["get"], get(assets::page)),
         ("/assets/{name}", &["get"], get(assets::asset)),
