@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, Request, State};
 use axum::response::Response;
 use hebbian_search::{Hit, Matrix, SearchOptions, Vectors, collapse};
 use serde::Serialize;
-use serde_json::json;
 
 use super::items::Shown;
 use crate::app::App;
@@ -27,6 +26,16 @@ struct Found {
     /// Images within the threshold of this one, or of one that is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     duplicates: Vec<Found>,
+}
+
+#[derive(Serialize)]
+struct Ranking {
+    generation: u64,
+    /// Vectors that were averaged.
+    queries: usize,
+    threshold: Option<f32>,
+    /// Nearest first.
+    hits: Vec<Found>,
 }
 
 pub(super) async fn by_id(
@@ -96,10 +105,10 @@ fn search(app: &App, query: &Query, vectors: Vec<Vec<f32>>) -> Result<Response, 
         let first = group.next()?;
         Some(Found { duplicates: group.collect(), ..first })
     });
-    Ok(problem::json(&json!({
-        "generation": gallery.manifest().generation,
-        "queries": queries.len(),
-        "threshold": query.threshold,
-        "hits": hits.collect::<Vec<Found>>(),
-    })))
+    Ok(problem::json(&Ranking {
+        generation: gallery.manifest().generation,
+        queries: queries.len(),
+        threshold: query.threshold,
+        hits: hits.collect(),
+    }))
 }
