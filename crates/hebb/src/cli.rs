@@ -1,6 +1,7 @@
 //! What can be typed: verbs, options, help.
 
 mod gallery;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub use self::gallery::{
     CompactArgs, DuplicatesArgs, ExportArgs, GalleryArgs, GalleryCommand, ImportArgs, IndexArgs,
     RemoveArgs, SearchArgs,
 };
+pub use self::serve::ServeArgs;
 use crate::settings::Method;
 
 /// Learn from a pile of images, nearly all without labels: features, a
@@ -113,6 +115,9 @@ Example:
     /// Find the images of a gallery that are nearest to an image.
     #[command(after_help = gallery::SEARCH_HELP)]
     Search(SearchArgs),
+    /// Search a gallery on a web page and over HTTP.
+    #[command(after_help = serve::SERVE_HELP)]
+    Serve(ServeArgs),
     /// Look after a gallery: what is in it, remove, export, import, near-duplicates.
     #[command(subcommand, after_help = gallery::GALLERY_HELP)]
     Gallery(GalleryCommand),

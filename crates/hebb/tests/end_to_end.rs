@@ -265,7 +265,7 @@ data = {{ name = "sample", train = "photos", test = "photos" }}
 split = {{ train = 100, validation = 20, seed = 1, stratified = true }}
 grid = {{ layers = ["L2"], seeds = [0], regimes = [{{ fraction = 0.5 }}] }}
 finetune = {{ epochs = 2, classifier = {{ hidden = 16 }} }}
-retrieval = {{ layers = ["L2"], features = "code-binary", ks = [10] }}
+retrieval = {{ layers = ["L2"], features = ["code", "code-binary"], ks = [10] }}
 [[method]]
 name = "no pre-training"
 pretrain = "none"
@@ -279,7 +279,10 @@ network = '{network}'
     ok(&run);
     let line = std::fs::read_to_string(&results).unwrap();
     let cell: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
-    assert_eq!(cell["retrieval"]["gallery"], 100, "{cell}");
+    for (report, features) in [(0, "code"), (1, "code-binary")] {
+        let report = &cell["retrieval"][report];
+        assert_eq!((&report["gallery"], &report["features"]), (&100.into(), &features.into()));
+    }
     assert_eq!(cell["config"]["finetune"]["classifier"]["hidden"], 16, "{cell}");
     // Without a hidden layer there is no code, which is said before anything is computed.
     std::fs::write(&file, text.replace(", classifier = { hidden = 16 }", "")).unwrap();

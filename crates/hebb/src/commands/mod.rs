@@ -13,6 +13,7 @@ mod predict;
 mod pretrain;
 mod probe;
 mod search;
+mod serve;
 mod shared;
 mod update;
 
@@ -32,6 +33,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Extract(args) => extract::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Gallery(command) => gallery::run(&command),
         Command::Eval(args) => eval::run(&args),
         Command::Experiment(command) => experiment::run(&command),

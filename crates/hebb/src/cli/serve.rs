@@ -1,0 +1,48 @@
+//! What can be typed about serving.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Help of `hebb serve`.
+pub const SERVE_HELP: &str = "\
+Opens a page to drop images on, and an HTTP API (/openapi.json). The gallery may
+be changed by `hebb index` meanwhile. Ctrl-C stops it.
+
+On an address that other machines can reach, a token is needed: that in
+--token-file, or one that is made and printed. Open the printed address, or send
+`Authorization: Bearer TOKEN`. Nothing is encrypted; across a network that you
+don't trust, put a proxy with TLS in front, or use ssh -L.
+
+Examples:
+  hebb serve gallery
+  hebb serve gallery --model runs/tuned --labels labels.csv
+  hebb serve gallery --listen 0.0.0.0:7878 --token-file token.txt
+  curl -F image=@query.jpg 'http://127.0.0.1:7878/api/search?k=5'";
+
+/// `hebb serve`
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Gallery folder.
+    #[arg(value_name = "GALLERY")]
+    pub gallery: PathBuf,
+    /// Run or model folder the gallery was made with (default: where it was then).
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:7878", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// File that holds the token to be shown.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Table of path,label that labels given on the page are kept in.
+    #[arg(long, value_name = "CSV")]
+    pub labels: Option<PathBuf>,
+    /// Searches under way or waiting; more are told to come back (status 429).
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    pub queue: usize,
+    /// Where to compute: cpu, or in a build with GPU support vulkan.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+}

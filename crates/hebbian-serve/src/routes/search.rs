@@ -1,0 +1,115 @@
+//! Finding what is like an image.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use axum::response::Response;
+use hebbian_search::{Hit, Matrix, SearchOptions, Vectors, collapse};
+use serde::Serialize;
+
+use super::items::Shown;
+use crate::app::App;
+use crate::problem::{self, Problem};
+use crate::query::Query;
+use crate::upload;
+
+/// Neighbours where no number is asked for.
+const K: usize = 60;
+const KNOWN: [&str; 5] = ["id", "k", "label", "path", "threshold"];
+
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    item: Shown,
+    /// True Euclidean distance to the query.
+    distance: f32,
+    /// Images within the threshold of this one, or of one that is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    duplicates: Vec<Found>,
+}
+
+#[derive(Serialize)]
+struct Ranking {
+    generation: u64,
+    /// Vectors that were averaged.
+    queries: usize,
+    threshold: Option<f32>,
+    /// Nearest first.
+    hits: Vec<Found>,
+}
+
+pub(super) async fn by_id(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let query = Query::parse(query.as_deref(), &KNOWN)?;
+    if query.ids.is_empty() {
+        return Err(Problem::bad("say what to search with: id=..., or send an image by POST"));
+    }
+    let _place = app.admit()?;
+    app.blocking(move |app| search(app, &query, Vec::new())).await
+}
+
+pub(super) async fn by_upload(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let query = Query::parse(query.as_deref(), &KNOWN)?;
+    // Before the body is read: what waits takes no memory.
+    let _place = app.admit()?;
+    let vectors = upload::vectors(&app, request).await?;
+    app.blocking(move |app| search(app, &query, vectors)).await
+}
+
+/// Searches with the mean of `vectors` and of the images named in the query, which are not found.
+fn search(app: &App, query: &Query, vectors: Vec<Vec<f32>>) -> Result<Response, Problem> {
+    let snapshot = app.current.get();
+    let gallery = &snapshot.gallery;
+    let dim = gallery.dim();
+    let mut values = Vec::new();
+    for vector in vectors {
+        if vector.len() != dim {
+            let found = vector.len();
+            let problem = format!("the vector has {found} dimensions; the gallery has {dim}");
+            return Err(Problem::unusable(problem));
+        }
+        values.extend(vector);
+    }
+    for id in &query.ids {
+        let row = gallery.find(id);
+        let row =
+            row.ok_or_else(|| Problem::missing(format!("the gallery holds no image {id:?}")))?;
+        let mut vector = Vec::new();
+        gallery.read(row, 1, &mut vector)?;
+        values.extend(vector);
+    }
+    let queries = Matrix::new(dim, values)?;
+    let mean = queries.mean().ok_or_else(|| Problem::bad("there is nothing to search with"))?;
+    let options = SearchOptions {
+        k: query.k.unwrap_or(K),
+        filter: query.filter.clone(),
+        exclude: query.ids.clone(),
+        approximate: false,
+    };
+    let hits = gallery.nearest(&mean, &options)?.into_iter().next().unwrap_or_default();
+    let groups = match query.threshold {
+        Some(threshold) => collapse(&hits, gallery, threshold)?,
+        None => hits.into_iter().map(|hit| vec![hit]).collect(),
+    };
+    let shown = |hit: Hit| {
+        let item = Shown::of(app, gallery.item(hit.index)?);
+        Some(Found { item, distance: hit.distance, duplicates: Vec::new() })
+    };
+    let hits = groups.into_iter().filter_map(|group| {
+        let mut group = group.into_iter().filter_map(shown);
+        let first = group.next()?;
+        Some(Found { duplicates: group.collect(), ..first })
+    });
+    Ok(problem::json(&Ranking {
+        generation: gallery.manifest().generation,
+        queries: queries.len(),
+        threshold: query.threshold,
+        hits: hits.collect(),
+    }))
+}
