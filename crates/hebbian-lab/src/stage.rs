@@ -114,7 +114,17 @@ impl<'a> Stage<'a> {
     /// What it took, if it is finished.
     pub(crate) fn result(&self) -> Result<Option<StageResult>> {
         let path = self.folder.join("stage.json");
-        if path.is_file() { load(&path).map(Some) } else { Ok(None) }
+        if !path.is_file() {
+            return Ok(None);
+        }
+        // It may have been made for a method of another name or file.
+        let found: StageResult = load(&path)?;
+        Ok(Some(StageResult {
+            experiment: self.experiment.name.clone(),
+            data: self.experiment.data.name.clone(),
+            method: self.method.name.clone(),
+            ..found
+        }))
     }
 
     /// Its model, once it is finished.
