@@ -12,8 +12,8 @@
 //! `f` is `max(0, u)` for `hpca` and the hyperbolic tangent for `hpca-tanh`.
 
 use super::{
-    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
-    inner, parse, response, response::respond,
+    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
+    response, response::respond,
 };
 use crate::ops::Activation;
 

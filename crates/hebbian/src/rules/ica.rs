@@ -15,8 +15,8 @@
 //! `dW = W - (1/N) Z^T S W`.
 
 use super::{
-    GateWgsl, NoParams, Projections, Reach, Real, Reconstruction, Rule, RuleInfo,
-    Samples, inner, parse, response, response::respond,
+    GateWgsl, NoParams, Projections, Reach, Real, Reconstruction, Rule, RuleInfo, Samples, inner,
+    parse, response, response::respond,
 };
 use crate::ops::Activation;
 

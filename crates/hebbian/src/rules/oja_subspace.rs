@@ -11,8 +11,8 @@
 //! ```
 
 use super::{
-    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
-    inner, parse, response, response::respond,
+    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
+    response, response::respond,
 };
 use crate::ops::Activation;
 
