@@ -2,6 +2,7 @@
 //! `cargo xtask bench`.
 
 mod input;
+mod layers;
 mod loader;
 mod machine;
 mod peers;
@@ -48,6 +49,8 @@ from PyPI into target/peers once: a download of gigabytes.";
 enum Group {
     /// Forward pass, Hebbian steps in all forms, supervised and VAE step, extraction
     Steps,
+    /// Each layer of forward pass and Hebbian steps by itself, against its floor
+    Layers,
     /// PyTorch's forward pass and steps, and ours over them (takes steps too)
     Peers,
     /// JPEG files to batches, ours over PyTorch's DataLoader with PIL
@@ -181,6 +184,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if let Some(peers) = peers {
         sections.push(Box::new(peers));
+    }
+    if has(Group::Layers) {
+        sections.push(Box::new(layers::measure(&bench)?));
     }
     if let Some(python) = python.as_ref().filter(|_| has(Group::Loader)) {
         sections.push(Box::new(loader::measure(&bench, python, root)?));

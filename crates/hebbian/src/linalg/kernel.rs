@@ -72,27 +72,41 @@ impl<S: Simd> NullaryFnOnce for Call<S> {
         let Self(tile) = self;
         // SAFETY: as who called `compute` promises.
         unsafe {
-            match (tile.left, tile.rows) {
-                (Left::Strip(strip), 6) => strip_of::<S, 6>(tile, strip),
-                (Left::Strip(strip), 5) => strip_of::<S, 5>(tile, strip),
-                (Left::Strip(strip), 4) => strip_of::<S, 4>(tile, strip),
-                (Left::Strip(strip), 3) => strip_of::<S, 3>(tile, strip),
-                (Left::Strip(strip), 2) => strip_of::<S, 2>(tile, strip),
-                (Left::Strip(strip), _) => strip_of::<S, 1>(tile, strip),
-                (Left::Apart(rows), 6) => rows_of::<S, 6>(tile, rows),
-                (Left::Apart(rows), 5) => rows_of::<S, 5>(tile, rows),
-                (Left::Apart(rows), 4) => rows_of::<S, 4>(tile, rows),
-                (Left::Apart(rows), 3) => rows_of::<S, 3>(tile, rows),
-                (Left::Apart(rows), 2) => rows_of::<S, 2>(tile, rows),
-                (Left::Apart(rows), _) => rows_of::<S, 1>(tile, rows),
+            if tile.columns > S::F32_LANES {
+                in_halves::<S, 2>(tile);
+            } else {
+                in_halves::<S, 1>(tile);
             }
         }
     }
 }
 
+/// With `H` of the two vectors of a row of the panel: where the other holds no
+/// column, it need not be multiplied.
 #[inline(always)]
-unsafe fn strip_of<S: Simd, const R: usize>(tile: Tile<S>, strip: *const f32) {
-    let mut sums = [[tile.simd.splat_f32s(0.0); 2]; R];
+unsafe fn in_halves<S: Simd, const H: usize>(tile: Tile<S>) {
+    // SAFETY: as who called `compute` promises.
+    unsafe {
+        match (tile.left, tile.rows) {
+            (Left::Strip(strip), 6) => strip_of::<S, 6, H>(tile, strip),
+            (Left::Strip(strip), 5) => strip_of::<S, 5, H>(tile, strip),
+            (Left::Strip(strip), 4) => strip_of::<S, 4, H>(tile, strip),
+            (Left::Strip(strip), 3) => strip_of::<S, 3, H>(tile, strip),
+            (Left::Strip(strip), 2) => strip_of::<S, 2, H>(tile, strip),
+            (Left::Strip(strip), _) => strip_of::<S, 1, H>(tile, strip),
+            (Left::Apart(rows), 6) => rows_of::<S, 6, H>(tile, rows),
+            (Left::Apart(rows), 5) => rows_of::<S, 5, H>(tile, rows),
+            (Left::Apart(rows), 4) => rows_of::<S, 4, H>(tile, rows),
+            (Left::Apart(rows), 3) => rows_of::<S, 3, H>(tile, rows),
+            (Left::Apart(rows), 2) => rows_of::<S, 2, H>(tile, rows),
+            (Left::Apart(rows), _) => rows_of::<S, 1, H>(tile, rows),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn strip_of<S: Simd, const R: usize, const H: usize>(tile: Tile<S>, strip: *const f32) {
+    let mut sums = [[tile.simd.splat_f32s(0.0); H]; R];
     // SAFETY: `k < depth` and `r < R`, which both sides can be read for.
     unsafe {
         let (mut left, mut right) = (strip, tile.right);
@@ -110,8 +124,11 @@ unsafe fn strip_of<S: Simd, const R: usize>(tile: Tile<S>, strip: *const f32) {
 }
 
 #[inline(always)]
-unsafe fn rows_of<S: Simd, const R: usize>(tile: Tile<S>, rows: [*const f32; ROWS]) {
-    let mut sums = [[tile.simd.splat_f32s(0.0); 2]; R];
+unsafe fn rows_of<S: Simd, const R: usize, const H: usize>(
+    tile: Tile<S>,
+    rows: [*const f32; ROWS],
+) {
+    let mut sums = [[tile.simd.splat_f32s(0.0); H]; R];
     // SAFETY: as in `strip_of`.
     unsafe {
         let mut right = tile.right;
@@ -129,29 +146,30 @@ unsafe fn rows_of<S: Simd, const R: usize>(tile: Tile<S>, rows: [*const f32; ROW
 
 /// Adds the products of a column of the left side and a row of the panel.
 #[inline(always)]
-unsafe fn add_products<S: Simd, const R: usize>(
+unsafe fn add_products<S: Simd, const R: usize, const H: usize>(
     simd: S,
-    sums: &mut [[S::f32s; 2]; R],
+    sums: &mut [[S::f32s; H]; R],
     a: &[f32; R],
     right: *const f32,
 ) {
-    // SAFETY: a row of the panel is two vectors, of any alignment.
-    let (low, high) = unsafe {
-        let high = right.add(S::F32_LANES);
-        (right.cast::<S::f32s>().read_unaligned(), high.cast::<S::f32s>().read_unaligned())
-    };
+    let right: [S::f32s; H] = std::array::from_fn(
+        #[inline(always)]
+        // SAFETY: a row of the panel is two vectors, of any alignment.
+        |half| unsafe { right.add(half * S::F32_LANES).cast::<S::f32s>().read_unaligned() },
+    );
     for (sums, &a) in sums.iter_mut().zip(a) {
         let a = simd.splat_f32s(a);
-        sums[0] = simd.mul_add_e_f32s(low, a, sums[0]);
-        sums[1] = simd.mul_add_e_f32s(high, a, sums[1]);
+        for (sum, &right) in sums.iter_mut().zip(&right) {
+            *sum = simd.mul_add_e_f32s(right, a, *sum);
+        }
     }
 }
 
 /// Writes the sums to the tile.
 #[inline(always)]
-unsafe fn finish<S: Simd, const R: usize>(tile: Tile<S>, sums: [[S::f32s; 2]; R]) {
+unsafe fn finish<S: Simd, const R: usize, const H: usize>(tile: Tile<S>, sums: [[S::f32s; H]; R]) {
     let Tile { simd, columns, out, stride, add, .. } = tile;
-    let whole = columns == panel_width::<S>();
+    let whole = columns == H * S::F32_LANES;
     for (r, sums) in sums.into_iter().enumerate() {
         // SAFETY: row `r` of the tile, and no more columns than it has.
         unsafe {

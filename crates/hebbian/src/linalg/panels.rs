@@ -13,7 +13,6 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::kernel::{Left, ROWS, Tile, panel_width};
-use super::{dot_inlined, simd};
 
 /// Bytes of a panel that stay in the first-level cache while the kernel runs
 /// over the left side.
@@ -63,23 +62,6 @@ impl<'a> Rows<'a> {
     /// Numbers of a row.
     pub fn depth(&self) -> usize {
         self.pieces * self.len
-    }
-
-    /// Euclidean norm of each row.
-    pub fn norms(&self, norms: &mut [f32]) {
-        simd(
-            #[inline(always)]
-            || {
-                for (norm, &start) in norms.iter_mut().zip(self.starts) {
-                    let mut sum = 0.0;
-                    for piece in 0..self.pieces {
-                        let piece = &self.data[start + piece * self.step..][..self.len];
-                        sum += dot_inlined(piece, piece);
-                    }
-                    *norm = sum.sqrt();
-                }
-            },
-        );
     }
 }
 
@@ -371,11 +353,6 @@ mod tests {
                     let want: f32 = (0..count).map(|r| gates[r * c + i] * x[r * d + j]).sum();
                     prop_assert_eq!(sums[i * d + j], 2.0 * want, "neuron {} column {}", i, j);
                 }
-            }
-            let mut norms = vec![0.0; count];
-            rows.norms(&mut norms);
-            for (norm, x) in norms.iter().zip(x.chunks_exact(d)) {
-                prop_assert!((norm * norm - x.iter().map(|x| x * x).sum::<f32>()).abs() < 0.5);
             }
         }
     }

@@ -12,8 +12,26 @@ pub fn simd<R>(body: impl FnOnce() -> R) -> R {
 /// Adds the sum of each column of `rows` (any number of rows as long as
 /// `sums`) to `sums`; the rows are summed apart first.
 pub fn add_column_sums(rows: &[f32], sums: &mut [f32]) {
-    let mut own = vec![0.0; sums.len()];
-    rows.chunks_exact(own.len()).for_each(|row| add_assign(&mut own, row));
+    let c = sums.len();
+    let mut own = vec![0.0; c];
+    simd(
+        #[inline(always)]
+        || {
+            // Four rows a time: sums are read and written once for them.
+            let fours = rows.chunks_exact(4 * c);
+            let rest = fours.remainder();
+            for rows in fours {
+                let (a, b) = rows.split_at(2 * c);
+                let ((a, b), (d, e)) = (a.split_at(c), b.split_at(c));
+                for ((((sum, a), b), d), e) in own.iter_mut().zip(a).zip(b).zip(d).zip(e) {
+                    *sum += (a + b) + (d + e);
+                }
+            }
+            for row in rest.chunks_exact(c) {
+                own.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+        },
+    );
     add_assign(sums, &own);
 }
 

@@ -3,12 +3,13 @@
 use rayon::prelude::*;
 
 use super::forward::{gather_batch, unfolds};
-use super::patches::{locate, scatter_add};
+use super::patches::scatter_add;
 use super::pool::unpool_tile;
 use super::products::{gradient_by_patches, gradient_by_weights};
+use super::tile::{TilePatches, product_len, sum_products};
 use super::workspace::{Tile, sized, tiles};
 use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm, outer};
+use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm};
 
 /// Rows whose sums are taken apart before they are added to those of all.
 pub(super) const SUMMED_ROWS: usize = 512;
@@ -74,7 +75,7 @@ fn tiled_backward(
     workspace: &mut Workspace,
     out: &mut BackwardOutput<'_>,
 ) {
-    let (c, d) = (g.filters, g.patch_len());
+    let (c, d, product_len) = (g.filters, g.patch_len(), product_len(g));
     let with_bias = out.d_bias.is_some();
     let d_xs = match out.d_x.as_deref_mut() {
         Some(d_x) => split_by_images(d_x, batch).into_iter().map(Some).collect(),
@@ -91,14 +92,15 @@ fn tiled_backward(
             let rows = tile.rows;
             let d_y = sized(&mut lane.responses, rows * c);
             unpool_lane(g, &tile, images.start, given, response.activation, d_y);
-            let add = !lane.begin_sums(c * d);
-            let Lane { patches, starts, responses, product, packing, gate_sums, .. } = &mut *lane;
-            let located = locate(g, x, &tile, patches, starts);
+            let add = !lane.begin_sums(product_len);
+            let Lane { patches, starts, responses, points, product, packing, gate_sums, .. } =
+                &mut *lane;
+            let located = TilePatches::new(g, x, &tile, patches, starts);
             let d_y = &responses[..rows * c];
             if with_bias {
                 add_column_sums(d_y, &mut gate_sums[..c]);
             }
-            outer(d_y, &located, add, packing, &mut product[..c * d]);
+            located.outer(d_y, add, packing, points, &mut product[..product_len]);
             if let Some(d_x) = d_x.as_deref_mut() {
                 scale_rows(&mut responses[..rows * c], response.scale);
                 let patches = sized(patches, rows * d);
@@ -108,7 +110,7 @@ fn tiled_backward(
             }
         }
     });
-    sum_lanes(&workspace.lanes, out.d_weights, |lane| &lane.product);
+    sum_products(g, &workspace.lanes, out.d_weights);
     if let Some(d_bias) = out.d_bias.as_deref_mut() {
         sum_lanes(&workspace.lanes, d_bias, |lane| &lane.gate_sums);
     }

@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::patches::{gather, in_place, locate};
+use super::patches::gather;
 use super::products::project_patches;
+use super::tile::{TilePatches, tile_numbers};
 use super::workspace::{Tile, sized, tiles};
-use super::{Geometry, Workspace, lane_ranges, pool_tile, split_by_images};
-use crate::linalg::{Panels, project, simd, tanh};
+use super::{Geometry, Lane, Workspace, lane_ranges, pool_tile, split_by_images};
+use crate::linalg::{Panels, simd, tanh};
 
 /// What a neuron makes of its projection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +58,16 @@ pub fn block_forward(
     }
     let outs = split_by_images(out, batch);
     let winners = split_winners(winners, batch);
-    let Workspace { lanes, panels, .. } = workspace;
-    let weights = panels.pack(weights, g.patch_len());
+    let Workspace { lanes, packed, .. } = workspace;
+    let weights = packed.pack(g, weights);
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(outs).zip(winners).for_each(|(((lane, images), out), mut winners)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         for tile in tiles(g, images.len(), tile_numbers(g)) {
-            let responses = sized(&mut lane.responses, tile.rows * g.filters);
-            let rows = locate(g, x, &tile, &mut lane.patches, &mut lane.starts);
-            project(&rows, weights, responses);
+            let Lane { patches, starts, responses, points, .. } = &mut *lane;
+            let responses = sized(responses, tile.rows * g.filters);
+            let patches = TilePatches::new(g, x, &tile, patches, starts);
+            patches.project(weights, points, responses);
             finish_tile(g, &tile, responses, response, out, winners.as_deref_mut());
         }
     });
@@ -84,11 +86,6 @@ pub(crate) fn split_winners(winners: Option<&mut [u8]>, batch: usize) -> Vec<Opt
         Some(winners) => split_by_images(winners, batch).into_iter().map(Some).collect(),
         None => (0..super::LANES).map(|_| None).collect(),
     }
-}
-
-/// Numbers each position of a tile takes in a forward pass or update.
-pub(crate) fn tile_numbers(g: &Geometry) -> usize {
-    2 * g.filters + if in_place(g) { g.channels } else { g.patch_len() }
 }
 
 /// Activation and pooling of a tile's projections (rows x C, overwritten) into the

@@ -13,22 +13,23 @@ mod norm;
 mod patches;
 mod pool;
 mod products;
+mod tile;
 mod transposed;
+mod winograd;
 mod workspace;
 
 pub(crate) use backward::sum_lanes;
 pub use backward::{BackwardInput, BackwardOutput, block_backward};
 pub use forward::{Activation, Response, block_forward};
-pub(crate) use forward::{
-    finish_batch, finish_tile, gather_batch, project_batch, tile_numbers, unfolds,
-};
+pub(crate) use forward::{finish_batch, finish_tile, gather_batch, project_batch, unfolds};
 pub use geometry::Geometry;
 pub(crate) use norm::affine;
 pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
-pub(crate) use patches::{gather, locate};
+pub(crate) use patches::{gather, patch_norms};
 pub(crate) use pool::pool_tile;
 pub use pool::{max_unpool, max_unpool_backward};
 pub(crate) use products::{gradient_by_patches, gradient_by_weights, project_patches};
+pub(crate) use tile::{TilePatches, product_len, sum_products, tile_numbers};
 pub use transposed::{TransposedGradients, transposed_backward, transposed_forward};
 pub use workspace::Workspace;
 pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles};

@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::workspace::{Tile, sized};
-use crate::linalg::Rows;
+use crate::linalg::{Rows, dot_inlined, simd};
 
 /// Numbers a kernel row must have at least to be read where it lies.
 const LONG: usize = 48;
@@ -35,6 +35,51 @@ pub(crate) fn locate<'a>(
         }
     }
     Rows::new(x, starts, (g.kernel, g.width * g.channels, line))
+}
+
+/// Euclidean norm of each patch of a tile: the squares of a pixel are summed
+/// once for all the patches that see it.
+pub(crate) fn patch_norms(
+    g: &Geometry,
+    x: &[f32],
+    tile: &Tile,
+    buffer: &mut Vec<f32>,
+    norms: &mut [f32],
+) {
+    let width = g.width + 2 * g.padding;
+    let mut norms = norms.chunks_exact_mut(g.out_width());
+    for &(image, band) in &tile.bands {
+        let image = &x[image * g.input_len()..(image + 1) * g.input_len()];
+        let rows = g.band_rows(band);
+        let lines = (rows.len() - 1) * g.stride + g.kernel;
+        let squares = sized(buffer, lines * width);
+        simd(
+            #[inline(always)]
+            || {
+                for (line, squares) in squares.chunks_exact_mut(width).enumerate() {
+                    squares.fill(0.0);
+                    let y = (rows.start * g.stride + line).checked_sub(g.padding);
+                    let Some(y) = y.filter(|&y| y < g.height) else { continue };
+                    let pixels = image[y * g.width * g.channels..].chunks_exact(g.channels);
+                    for (square, pixel) in squares[g.padding..][..g.width].iter_mut().zip(pixels) {
+                        *square = dot_inlined(pixel, pixel);
+                    }
+                }
+                for (row, norms) in (&mut norms).take(rows.len()).enumerate() {
+                    norms.fill(0.0);
+                    for line in
+                        squares[row * g.stride * width..][..g.kernel * width].chunks_exact(width)
+                    {
+                        for column in 0..g.kernel {
+                            let seen = line[column..].iter().step_by(g.stride);
+                            norms.iter_mut().zip(seen).for_each(|(norm, square)| *norm += square);
+                        }
+                    }
+                    norms.iter_mut().for_each(|norm| *norm = norm.sqrt());
+                }
+            },
+        );
+    }
 }
 
 /// Gathers a tile's patches, rows x D.

@@ -5,12 +5,12 @@
 use rayon::prelude::*;
 
 use super::backward::{SUMMED_ROWS, scatter_batch, scatter_tile, sum_lanes};
-use super::forward::{gather_batch, tile_numbers, unfolds};
-use super::patches::locate;
+use super::forward::{gather_batch, unfolds};
 use super::products::{gradient_by_patches, gradient_by_weights, project_patches};
+use super::tile::{TilePatches, product_len, sum_products, tile_numbers};
 use super::workspace::{sized, tiles};
 use super::{Geometry, Lane, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_column_sums, gemm, outer, project};
+use crate::linalg::{Mat, MatMut, add_column_sums, gemm};
 
 /// Transposed convolution of a batch, and its bias.
 ///
@@ -91,8 +91,9 @@ pub fn transposed_backward(
         d_map.chunks(SUMMED_ROWS * places).for_each(|rows| add_column_sums(rows, d_bias));
         return;
     }
-    let Workspace { lanes, panels, .. } = workspace;
-    let panels = panels.pack(weights, d);
+    let product_len = product_len(g);
+    let Workspace { lanes, packed, .. } = workspace;
+    let packed = packed.pack(g, weights);
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(d_y, batch)).for_each(|((lane, images), mut d_y)| {
         lane.clear(places, 0);
@@ -102,16 +103,17 @@ pub fn transposed_backward(
         let mut y = &y[images.start * g.positions() * c..];
         for tile in tiles(g, images.len(), tile_numbers(g)) {
             let rows = tile.rows;
-            let add = !lane.begin_sums(c * d);
-            let Lane { patches, starts, product, packing, .. } = &mut *lane;
-            let patches = locate(g, d_map, &tile, patches, starts);
-            outer(&y[..rows * c], &patches, add, packing, &mut product[..c * d]);
+            let add = !lane.begin_sums(product_len);
+            let Lane { patches, starts, points, product, packing, .. } = &mut *lane;
+            let patches = TilePatches::new(g, d_map, &tile, patches, starts);
+            let sums = &mut product[..product_len];
+            patches.outer(&y[..rows * c], add, packing, points, sums);
             let (here, rest) = std::mem::take(&mut d_y).split_at_mut(rows * c);
-            project(&patches, panels, here);
+            patches.project(packed, points, here);
             (y, d_y) = (&y[rows * c..], rest);
         }
     });
-    sum_lanes(&workspace.lanes, d_weights, |lane| &lane.product);
+    sum_products(g, &workspace.lanes, d_weights);
     sum_lanes(&workspace.lanes, d_bias, |lane| &lane.gate_sums);
 }
 

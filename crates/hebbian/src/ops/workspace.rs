@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Geometry;
+use super::tile::PackedWeights;
 use crate::linalg::{Packing, Panels};
 use crate::update::Scratch;
 
@@ -37,6 +38,8 @@ pub(crate) fn split_by_images<T>(mut data: &mut [T], batch: usize) -> Vec<&mut [
 pub struct Workspace {
     pub(crate) lanes: [Lane; LANES],
     /// The weights, packed once for all tiles of a step.
+    pub(crate) packed: PackedWeights,
+    /// Few patches, packed for products with many weights.
     pub(crate) panels: Panels,
     /// Patches of a whole batch, for layers with fewer patches than neurons.
     pub(crate) patches: Vec<f32>,
@@ -65,8 +68,11 @@ impl Workspace {
 /// Buffers of one lane.
 #[derive(Default)]
 pub(crate) struct Lane {
-    /// Patches of the tile at hand, rows x D, where they are written out.
+    /// Patches of the tile at hand, rows x D, where they are written out, or
+    /// its squares of pixels, transformed.
     pub(crate) patches: Vec<f32>,
+    /// What the weights or gates of those squares are at each point.
+    pub(crate) points: Vec<f32>,
     /// Where each of them starts.
     pub(crate) starts: Vec<usize>,
     /// Projections or responses of the tile, rows x C.
@@ -75,7 +81,7 @@ pub(crate) struct Lane {
     pub(crate) gates: Vec<f32>,
     /// Norms of the tile's patches.
     pub(crate) norms: Vec<f32>,
-    /// Sum of `A^T X`, C x D.
+    /// Sum of `A^T X`: C x D, or at each point of the squares.
     pub(crate) product: Vec<f32>,
     /// Buffers of that product.
     pub(crate) packing: Packing,

@@ -5,10 +5,11 @@ use rayon::prelude::*;
 use super::batch::{self, Given, Subtract, add_gram, clear_above, own_factors};
 use super::target::{Block, Target};
 use super::{UpdateSums, choose_order, row_norms};
-use crate::linalg::{add_assign, add_column_sums, outer, project};
+use crate::linalg::{add_assign, add_column_sums};
 use crate::ops::{
-    Geometry, Lane, Response, Workspace, finish_batch, finish_tile, gather_batch, lane_ranges,
-    locate, project_batch, sized, split_by_images, sum_lanes, tile_numbers, tiles, unfolds,
+    Geometry, Lane, Response, TilePatches, Workspace, finish_batch, finish_tile, gather_batch,
+    lane_ranges, patch_norms, product_len, project_batch, sized, split_by_images, sum_lanes,
+    sum_products, tile_numbers, tiles, unfolds,
 };
 use crate::rules::{Projection, Projections, Reach, Rule};
 
@@ -123,18 +124,20 @@ fn tiled(
     let norms = if needs_norms(rule) { row_norms(weights, d) } else { Vec::new() };
     let mut scale = None;
     let gating = Gating::new(rule, &norms, &mut scale);
-    let Workspace { lanes, panels, .. } = &mut *workspace;
-    let panels = panels.pack(weights, d);
+    let Workspace { lanes, packed, .. } = &mut *workspace;
+    let packed = packed.pack(g, weights);
+    let product_len = if unmixes { 0 } else { product_len(g) };
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         lane.clear(c, if reach.is_some() { c } else { 0 });
         for tile in tiles(g, images.len(), tile_numbers(g)) {
-            let first = lane.begin_sums(if unmixes { 0 } else { c * d });
+            let first = lane.begin_sums(product_len);
             let Lane {
                 patches,
                 starts,
                 responses,
+                points,
                 gates,
                 norms,
                 product,
@@ -144,15 +147,17 @@ fn tiled(
                 gate_sums,
                 ..
             } = &mut *lane;
-            let rows = locate(g, x, &tile, patches, starts);
-            let responses = sized(responses, tile.rows * c);
-            project(&rows, panels, responses);
             let norms = sized(norms, if rule.needs_patch_norms() { tile.rows } else { 0 });
-            rows.norms(norms);
+            if rule.needs_patch_norms() {
+                patch_norms(g, x, &tile, patches, norms);
+            }
+            let patches = TilePatches::new(g, x, &tile, patches, starts);
+            let responses = sized(responses, tile.rows * c);
+            patches.project(packed, points, responses);
             let gates = sized(gates, tile.rows * c);
             gating.gate(responses, norms, gates, &mut denominators[..c]);
             if !unmixes {
-                outer(gates, &rows, !first, packing, &mut product[..c * d]);
+                patches.outer(gates, !first, packing, points, &mut product[..product_len]);
             }
             if let Some(reach) = reach {
                 let right = if unmixes { &*responses } else { &*gates };
@@ -163,8 +168,13 @@ fn tiled(
             finish_tile(g, &tile, responses, &gating.response, out, None);
         }
     });
-    let Workspace { lanes, scratch, .. } = workspace;
+    let Workspace { lanes, scratch, gates, .. } = workspace;
     let lanes = &*lanes;
+    let product = sized(gates, if unmixes { 0 } else { c * d });
+    if !unmixes {
+        sum_products(g, lanes, product);
+    }
+    let product = &*product;
     let mut denominators = vec![0.0; c];
     sum_lanes(lanes, &mut denominators, |lane| &lane.denominators);
     let sum = |len: usize, part: fn(&Lane) -> &Vec<f32>| {
@@ -189,12 +199,7 @@ fn tiled(
         let rows = block.neurons.clone().zip(out.chunks_exact_mut(block.columns.len()));
         for (neuron, out) in rows {
             let at = neuron * d + block.columns.start;
-            let mut lanes = lanes.iter().filter(|lane| lane.has_sums);
-            match lanes.next() {
-                Some(lane) => out.copy_from_slice(&lane.product[at..at + out.len()]),
-                None => out.fill(0.0),
-            }
-            lanes.for_each(|lane| add_assign(out, &lane.product[at..at + out.len()]));
+            out.copy_from_slice(&product[at..at + out.len()]);
         }
     });
 }

@@ -1,6 +1,6 @@
 //! Forward passes, steps of all kinds and extraction, against their floors.
 
-mod floor;
+pub(crate) mod floor;
 mod forms;
 mod rows;
 mod subject;
