@@ -56,8 +56,8 @@ pub fn table(summary: &Summary<'_>) -> String {
             if row.iter().all(|place| place.sample.is_none() && place.paper.is_none()) {
                 continue;
             }
-            let cells: Vec<String> = row.iter().map(|place| cell(place)).collect();
             let (labels, n) = (percent(regime.fraction), runs(&row));
+            let cells: Vec<String> = row.iter().map(|place| cell(place, &n)).collect();
             text += &format!("| {labels}% | {} | {n} | {} |\n", escaped(method), cells.join(" | "));
         }
     }
@@ -87,8 +87,9 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
         for method in &summary.methods {
             let row = summary.row(regime.fraction, method);
             if row.iter().any(|place| place.gain.is_some()) {
-                let cells: Vec<_> = row.iter().map(|p| gain(p).unwrap_or_default()).collect();
                 let (labels, n) = (percent(regime.fraction), pairs(&row));
+                let shown = |place: &&Place| shown(gain(place), place.gain.as_ref(), &n);
+                let cells: Vec<_> = row.iter().map(shown).collect();
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
             }
@@ -104,14 +105,20 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
     )
 }
 
-fn cell(place: &Place) -> String {
-    let own = match value(place) {
-        Some(value) if place.best => format!("**{value}**"),
-        Some(value) => value,
-        None => String::new(),
-    };
-    let paper = place.paper.map(|paper| format!("({paper:.2})")).unwrap_or_default();
-    format!("{own} {paper}").trim().to_owned()
+/// A place as it is printed.
+fn cell(place: &Place, n: &str) -> String {
+    let own = value(place).map(|value| if place.best { format!("**{value}**") } else { value });
+    let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
+    shown(own, place.sample.as_ref(), n) + &paper.unwrap_or_default()
+}
+
+/// A value, with its own n where the row's, `n`, is not one number.
+fn shown(value: Option<String>, sample: Option<&Sample>, n: &str) -> String {
+    match (value, sample) {
+        (Some(value), Some(sample)) if n.contains('–') => format!("{value}, n = {}", sample.n()),
+        (Some(value), _) => value,
+        (None, _) => "–".into(),
+    }
 }
 
 /// A name that does not end its cell.
@@ -143,8 +150,8 @@ mod tests {
                 "| labels | method | n | L1 | L2 |",
                 "|---|---|---|---|---|",
                 "| 10% | none | 1 | 40.00 | 30.00 |",
-                "| 10% | HPCA | 0–2 | **42.00 ± 12.71** (33.54) |  |",
-                "| 10% | VAE | – |  | (34.41) |",
+                "| 10% | HPCA | 0–2 | **42.00 ± 12.71**, n = 2 (33.54) | – |",
+                "| 10% | VAE | – | – | – (34.41) |",
             ]
         );
         assert!(text.contains("Somebody, Table 1") && text.contains("(Student's t)"), "{text}");
@@ -164,7 +171,7 @@ mod tests {
         let text = table(&Summary::new(&experiment, &lines));
         let gains = text.split("Gain over none, points").nth(1).unwrap();
         let rows: Vec<&str> = gains.lines().filter(|line| line.starts_with("| 10%")).collect();
-        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71 | +5.00 |"]);
+        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71, n = 2 | +5.00, n = 1 |"]);
         assert!(!table(&Summary::new(&example(), &lines)).contains("Gain"));
     }
 

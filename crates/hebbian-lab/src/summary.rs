@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use crate::results::{CellResult, Line, Probe, StageResult};
 use crate::spec::same;
 use crate::statistics::Sample;
@@ -21,7 +23,7 @@ pub struct Summary<'a> {
     pub stages: Vec<StageResult>,
     /// Finished cells.
     pub cells: Vec<CellResult>,
-    /// Lines that are of no cell of this file.
+    /// Lines that are of no cell of this file, or of one with other settings.
     pub foreign: usize,
 }
 
@@ -84,7 +86,7 @@ impl<'a> Summary<'a> {
         for line in lines {
             match line {
                 Line::Cell(cell) if belongs(experiment, &cell) => cells.push(*cell),
-                Line::Stage(stage) if experiment.method(&stage.method).is_some() => {
+                Line::Stage(stage) if has_settings(experiment, &stage.method, &stage.config) => {
                     stages.push(*stage);
                 }
                 _ => foreign += 1,
@@ -185,9 +187,27 @@ fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     all
 }
 
+/// Whether a record of settings is of this file's method as it is now: a result
+/// from before an edit must not pass for one after it. What a record does not
+/// hold is not compared.
+fn has_settings(experiment: &Experiment, method: &str, recorded: &Value) -> bool {
+    let Some(method) = experiment.method(method) else { return false };
+    let now = json!({
+        "network": method.network.name,
+        "input": method.network.input,
+        "whitening": method.whitening,
+        "smoothing": method.smoothing,
+        "pretraining": method.pretraining,
+        "finetune": experiment.finetune,
+        "classifier": experiment.classifier,
+    });
+    let same = |(key, value): (&String, &Value)| recorded.get(key).is_none_or(|r| r == value);
+    now.as_object().is_some_and(|now| now.iter().all(same))
+}
+
 /// Whether a result is of a cell of this file.
 fn belongs(experiment: &Experiment, cell: &CellResult) -> bool {
-    experiment.method(&cell.method).is_some()
+    has_settings(experiment, &cell.method, &cell.config)
         && experiment.layers.contains(&cell.layer)
         && experiment
             .regimes
@@ -246,7 +266,7 @@ fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
         // One report, or one for each of the features asked for.
         let reports = match &cell.retrieval {
             None => continue,
-            Some(serde_json::Value::Array(reports)) => reports.as_slice(),
+            Some(Value::Array(reports)) => reports.as_slice(),
             Some(report) => std::slice::from_ref(report),
         };
         let maps = reports.iter().flat_map(|report| {
@@ -351,6 +371,27 @@ mod tests {
         assert!(gain("HPCA", "L2").is_none() && gain("none", "L1").is_none());
         let plain = example();
         assert!(Summary::new(&plain, &lines).place(0.1, "HPCA", "L1").unwrap().gain.is_none());
+    }
+
+    #[test]
+    fn a_result_of_other_settings_is_of_no_cell() {
+        let experiment = example();
+        let with = |config: Value| {
+            let Line::Cell(c) = cell("HPCA", "L1", 0.1, 7, 0.5) else { unreachable!() };
+            let lines = [Line::Cell(Box::new(CellResult { config, ..*c }))];
+            Summary::new(&experiment, &lines).cells.len()
+        };
+        let mut config = json!({
+            "pretraining": experiment.methods[1].pretraining,
+            "finetune": experiment.finetune,
+            "split": "whatever it was",
+        });
+        assert_eq!(with(config.clone()), 1);
+        config["finetune"]["lr"] = 0.5.into();
+        assert_eq!(with(config.clone()), 0);
+        config["finetune"]["lr"] = experiment.finetune.lr.into();
+        config["pretraining"]["config"]["epochs"] = 2.into();
+        assert_eq!(with(config), 0, "the file says 3");
     }
 
     #[test]
