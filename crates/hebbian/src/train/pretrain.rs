@@ -177,7 +177,7 @@ pub(super) fn check_finite(network: &Network, step: usize) -> Result<()> {
     for (index, block) in network.blocks.iter().enumerate() {
         let norm = block.norm.parts().into_iter().map(|(_, values)| values);
         let finite = |x: &Vec<f32>| x.iter().all(|x| x.is_finite());
-        if !norm.chain([&block.weights]).chain(&block.bias).all(finite) {
+        if !norm.chain([&block.weights]).chain(&block.bias).chain(&block.variances).all(finite) {
             let layer = format!("L{}", index + 1);
             return Err(Error::Diverged { stage: "pre-training", layer, step });
         }
