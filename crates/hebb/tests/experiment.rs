@@ -285,6 +285,24 @@ fn results_kept_elsewhere_are_not_computed_again() {
 }
 
 #[test]
+fn the_vae_is_looked_at_after_each_epoch() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let vae = EXPERIMENT
+        .replace("pretrain = \"hpca\"", "pretrain = \"vae\"")
+        .replace("epochs = 2, batch = 16", "epochs = 2, batch = 16, latent = 8");
+    fs::write(&file, vae).unwrap();
+    ok(&run(&file, data, &out, &["--only", "HPCA/L1", "--max-cells", "1"]));
+    let stage = results(&out).into_iter().find(|line| line["kind"] == "stage").unwrap();
+    let probes = stage["convergence"].as_array().unwrap();
+    let of = |layer: &str| {
+        let probes = probes.iter().filter(|probe| probe["layer"] == layer);
+        probes.map(|probe| probe["epoch"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((of("L1"), of("L3")), (vec![0, 1, 2], vec![0, 1, 2]), "{stage}");
+}
+
+#[test]
 fn a_report_shows_what_was_found() {
     let dir = lab();
     let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));

@@ -23,6 +23,23 @@ pub fn gain(place: &Place) -> Option<String> {
     })
 }
 
+/// A place's gain as it is printed in its row.
+pub fn shown_gain(place: &Place, row: &[&Place]) -> String {
+    let counts = |place: &&Place| place.gain.as_ref().map_or(0, Sample::n);
+    let n = place.gain.as_ref().filter(|_| are_uneven(row.iter().map(counts))).map(Sample::n);
+    shown(gain(place), n)
+}
+
+/// Whether places of a row rest on different numbers of runs.
+pub fn differ(row: &[&Place]) -> bool {
+    are_uneven(row.iter().map(|place| place.sample.as_ref().map_or(0, Sample::n)))
+}
+
+fn are_uneven(mut counts: impl Iterator<Item = usize>) -> bool {
+    let first = counts.next();
+    counts.any(|n| Some(n) != first)
+}
+
 /// How many runs a row's places rest on: one number, or the least and most.
 pub fn runs(row: &[&Place]) -> String {
     counted(row, |place| place.sample.as_ref())
@@ -57,7 +74,7 @@ pub fn table(summary: &Summary<'_>) -> String {
                 continue;
             }
             let (labels, n) = (percent(regime.fraction), runs(&row));
-            let cells: Vec<String> = row.iter().map(|place| cell(place, &n)).collect();
+            let cells: Vec<String> = row.iter().map(|place| cell(place, &row)).collect();
             text += &format!("| {labels}% | {} | {n} | {} |\n", escaped(method), cells.join(" | "));
         }
     }
@@ -88,8 +105,7 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
             let row = summary.row(regime.fraction, method);
             if row.iter().any(|place| place.gain.is_some()) {
                 let (labels, n) = (percent(regime.fraction), pairs(&row));
-                let shown = |place: &&Place| shown(gain(place), place.gain.as_ref(), &n);
-                let cells: Vec<_> = row.iter().map(shown).collect();
+                let cells: Vec<_> = row.iter().map(|place| shown_gain(place, &row)).collect();
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
             }
@@ -106,17 +122,18 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
 }
 
 /// A place as it is printed.
-fn cell(place: &Place, n: &str) -> String {
+fn cell(place: &Place, row: &[&Place]) -> String {
     let own = value(place).map(|value| if place.best { format!("**{value}**") } else { value });
     let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
-    shown(own, place.sample.as_ref(), n) + &paper.unwrap_or_default()
+    let n = place.sample.as_ref().filter(|_| differ(row)).map(Sample::n);
+    shown(own, n) + &paper.unwrap_or_default()
 }
 
-/// A value, with its own n where the row's, `n`, is not one number.
-fn shown(value: Option<String>, sample: Option<&Sample>, n: &str) -> String {
-    match (value, sample) {
-        (Some(value), Some(sample)) if n.contains('–') => format!("{value}, n = {}", sample.n()),
-        (Some(value), _) => value,
+/// A value, with its own n where that is not the row's.
+fn shown(value: Option<String>, n: Option<usize>) -> String {
+    match (value, n) {
+        (Some(value), Some(n)) => format!("{value}, n = {n}"),
+        (Some(value), None) => value,
         (None, _) => "–".into(),
     }
 }
@@ -140,6 +157,7 @@ mod tests {
             cell("HPCA", "L1", 0.1, 7, 0.41),
             cell("HPCA", "L1", 0.1, 8, 0.43),
             cell("none", "L1", 0.1, 7, 0.40),
+            cell("none", "L1", 0.1, 8, 0.40),
             cell("none", "L2", 0.1, 7, 0.30),
         ];
         let text = table(&Summary::new(&experiment, &lines));
@@ -149,7 +167,7 @@ mod tests {
             [
                 "| labels | method | n | L1 | L2 |",
                 "|---|---|---|---|---|",
-                "| 10% | none | 1 | 40.00 | 30.00 |",
+                "| 10% | none | 1–2 | 40.00 ± 0.00, n = 2 | 30.00, n = 1 |",
                 "| 10% | HPCA | 0–2 | **42.00 ± 12.71**, n = 2 (33.54) | – |",
                 "| 10% | VAE | – | – | – (34.41) |",
             ]

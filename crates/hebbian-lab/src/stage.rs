@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
-use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec, Tensors};
+use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian::train::{
-    self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig,
-    accuracy, for_each_features, pretrain, pretrain_vae, train_head,
+    self, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig, accuracy,
+    for_each_features, pretrain, pretrain_vae, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -264,7 +264,6 @@ impl<'a> Stage<'a> {
         if !done(&probes, 0) {
             let model = self.random(observer)?;
             self.probe(&model, 0, asked, device, observer, &mut probes)?;
-            run.save(&model, &Cursor::default(), &Tensors::default())?;
             save(&path, &probes)?;
         }
         for epoch in 1..=epochs {

@@ -44,7 +44,7 @@ pub struct Place {
     /// What the paper says, if anything.
     pub paper: Option<f64>,
     /// Whether its mean is the highest of its column; never where one method
-    /// alone was measured.
+    /// alone was measured, or some more often than others.
     pub best: bool,
 }
 
@@ -118,6 +118,11 @@ impl<'a> Summary<'a> {
         layers.filter_map(|layer| self.place(fraction, method, layer)).collect()
     }
 
+    /// Whether anything of a method was measured.
+    pub fn is_measured(&self, method: &str) -> bool {
+        self.places.iter().any(|place| place.method == method && place.sample.is_some())
+    }
+
     /// Cells of the file.
     pub fn planned(&self) -> usize {
         grid(self.experiment).len()
@@ -147,7 +152,9 @@ impl<'a> Summary<'a> {
             ),
         });
         if self.places.iter().any(|place| place.best) {
-            notes.push("Bold: the highest mean among ours in its column.".to_owned());
+            let bold =
+                "Bold: the highest mean among ours in its column, where all have the same n.";
+            notes.push(bold.to_owned());
         }
         let protocols: Vec<&str> = distinct(self.cells.iter().map(|cell| cell.protocol.as_str()));
         let says = |protocol: &&str| match *protocol {
@@ -248,7 +255,9 @@ fn marked(mut column: Vec<Place>) -> Vec<Place> {
     // As they are printed: what reads the same is the same.
     let shown = |place: &Place| place.sample.as_ref().map(|s| (100.0 * s.mean).round());
     let means: Vec<f64> = column.iter().filter_map(shown).collect();
-    if means.len() > 1 {
+    let counts: Vec<usize> =
+        column.iter().filter_map(|place| place.sample.as_ref().map(Sample::n)).collect();
+    if means.len() > 1 && counts.iter().all(|n| *n == counts[0]) {
         let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for place in &mut column {
             place.best = shown(place) == Some(highest);
@@ -328,6 +337,7 @@ mod tests {
             cell("HPCA", "L1", 0.1, 7, 0.40),
             cell("HPCA", "L1", 0.1, 8, 0.44),
             cell("none", "L1", 0.1, 7, 0.41),
+            cell("none", "L1", 0.1, 8, 0.41),
             cell("none", "L2", 0.1, 7, 0.30),
             // Of no cell: another layer, another seed.
             cell("none", "L3", 0.1, 7, 0.99),
@@ -335,7 +345,7 @@ mod tests {
         ];
         let summary = Summary::new(&experiment, &lines);
         assert_eq!(summary.methods, ["none", "HPCA", "VAE"]);
-        assert_eq!((summary.cells.len(), summary.foreign, summary.planned()), (4, 2, 16));
+        assert_eq!((summary.cells.len(), summary.foreign, summary.planned()), (5, 2, 16));
         let hpca = summary.place(0.1, "HPCA", "L1").unwrap();
         let sample = hpca.sample.as_ref().unwrap();
         assert!((sample.mean - 42.0).abs() < 1e-9 && sample.n() == 2 && hpca.best);
@@ -344,9 +354,12 @@ mod tests {
         assert!(!summary.place(0.1, "none", "L1").unwrap().best);
         let alone = summary.place(0.1, "none", "L2").unwrap();
         assert!(!alone.best && alone.sample.as_ref().unwrap().half_width.is_none());
+        // Of more runs than the other's: not to be compared.
+        let fewer = Summary::new(&experiment, &lines[1..]);
+        assert!(fewer.places.iter().all(|place| !place.best));
         let vae = summary.place(0.1, "VAE", "L2").unwrap();
         assert!(vae.sample.is_none() && vae.paper == Some(34.41));
-        assert!(summary.notes().iter().any(|note| note == "4 of 16 cells are done."));
+        assert!(summary.notes().iter().any(|note| note == "5 of 16 cells are done."));
     }
 
     #[test]

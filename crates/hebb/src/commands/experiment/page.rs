@@ -14,15 +14,22 @@ use crate::report::{Frame, Measured, Report, ResultGroup, ResultRow, Section, Se
 /// Fewest runs whose interval is drawn: that of two is wider than the chart.
 const DRAWN: usize = 3;
 
+/// Least share of the longest time that a bar is drawn for.
+const SHOWN: f64 = 0.005;
+
+/// Most lines that an eye can follow in one chart; of more, tables say it better.
+const LINES: usize = 8;
+
 /// The whole page. Pictures come from `out`, the folder the work was done in.
 pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<Report> {
     let e = summary.experiment;
     let mut sections = vec![table(summary)];
     sections.extend(gains(summary));
-    if e.layers.len() > 1 {
+    let rows = summary.methods.iter().filter(|method| summary.is_measured(method)).count();
+    if e.layers.len() > 1 && rows <= LINES {
         sections.push(by_layer(summary));
     }
-    if e.regimes.len() > 1 {
+    if e.regimes.len() > 1 && rows <= LINES {
         sections.push(by_labels(summary));
     }
     sections.extend(convergence(summary));
@@ -64,7 +71,7 @@ fn table(summary: &Summary<'_>) -> Section {
                 name: method.clone(),
                 series,
                 runs: markdown::runs(&row),
-                cells: row.into_iter().map(measured).collect(),
+                cells: row.iter().map(|place| measured(place, &row)).collect(),
             })
         });
         ResultGroup { name, rows: rows.collect() }
@@ -89,7 +96,7 @@ fn gains(summary: &Summary<'_>) -> Option<Section> {
         let row = summary.row(fraction, method);
         row.iter().any(|place| place.gain.is_some()).then(|| {
             let name = format!("{method}, {}%", percent(fraction));
-            let gains = row.iter().map(|place| markdown::gain(place).unwrap_or_default());
+            let gains = row.iter().map(|place| markdown::shown_gain(place, &row));
             [name, markdown::pairs(&row)].into_iter().chain(gains).collect()
         })
     });
@@ -111,9 +118,11 @@ fn capital(word: &str) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
 
-fn measured(place: &Place) -> Measured {
+/// A place of a row.
+fn measured(place: &Place, row: &[&Place]) -> Measured {
     let sample = place.sample.as_ref();
     Measured {
+        runs: sample.filter(|_| markdown::differ(row)).map(|s| s.n().to_string()),
         value: sample.map(|s| format!("{:.2}", s.mean)),
         margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
         paper: place.paper.map(|p| format!("{p:.2}")),
@@ -287,6 +296,8 @@ fn times(summary: &Summary<'_>) -> Option<Section> {
             bars.push((format!("{}: {name}", method.name), seconds / 60.0));
         }
     }
+    let longest = bars.iter().map(|bar: &(String, f64)| bar.1).fold(0.0, f64::max);
+    bars.retain(|bar| bar.1 >= SHOWN * longest);
     (!bars.is_empty()).then(|| Section::Bars {
         heading: "Where the time went".into(),
         caption: "All runs together.".into(),
