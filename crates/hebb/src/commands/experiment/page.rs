@@ -76,6 +76,7 @@ fn table(summary: &Summary<'_>) -> Section {
         });
         ResultGroup { name, rows: rows.collect() }
     });
+    let groups = groups.filter(|group: &ResultGroup| !group.rows.is_empty());
     Section::Results {
         heading: format!("{} accuracy, %", capital(e.judged_on())),
         caption: summary.notes().join(" "),
@@ -217,18 +218,19 @@ fn by_labels(summary: &Summary<'_>) -> Section {
 fn convergence(summary: &Summary<'_>) -> Option<Section> {
     let e = summary.experiment;
     let asked = e.convergence.as_ref()?;
-    let panels = summary.methods.iter().filter_map(|method| {
-        let probes = summary.convergence(method);
-        let series = asked.layers.iter().map(|layer| Series {
-            name: layer.clone(),
-            points: probes
+    let panels = asked.layers.iter().filter_map(|layer| {
+        let of_layer = |method: &String| Series {
+            name: method.clone(),
+            points: summary
+                .convergence(method)
                 .iter()
                 .filter(|probe| probe.layer == *layer)
                 .map(|probe| (probe.epoch as f64, 100.0 * probe.accuracy))
                 .collect(),
             ..Series::default()
-        });
-        (!probes.is_empty()).then(|| (method.clone(), series.collect()))
+        };
+        let series: Vec<Series> = summary.methods.iter().map(of_layer).collect();
+        series.iter().any(|s| !s.points.is_empty()).then(|| (layer.clone(), series))
     });
     let panels: Vec<(String, Vec<Series>)> = panels.collect();
     (!panels.is_empty()).then(|| Section::Panels {
@@ -253,11 +255,17 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
     if summary.rankings.is_empty() {
         return None;
     }
-    let rows = summary.rankings.iter().map(|r| {
+    // Methods in the order of the file, within each amount of labels.
+    let mut ranked: Vec<_> = summary.rankings.iter().collect();
+    let method = |name: &String| summary.methods.iter().position(|method| method == name);
+    ranked.sort_by(|a, b| {
+        a.fraction.total_cmp(&b.fraction).then_with(|| method(&a.method).cmp(&method(&b.method)))
+    });
+    let rows = ranked.into_iter().map(|r| {
         let value = |v: f64| format!("{v:.2}");
         vec![
             format!("{}, {}, {}%", r.method, r.layer, percent(r.fraction)),
-            r.k.map_or("whole ranking".into(), |k| k.to_string()),
+            r.k.map_or("all".into(), |k| k.to_string()),
             r.precision.map(value).unwrap_or_default(),
             value(r.retrieved),
             value(r.truncated),
@@ -273,7 +281,7 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
             "Every {} image against all training images, by Euclidean distance, ties by \
                   index. The three definitions of average precision divide by the relevant images \
                   among those ranked (retrieved), by the smaller of the rank and the relevant \
-                  images (truncated), by the relevant images (relevant).",
+                  images (truncated), by the relevant images (relevant); over all images they are one.",
             summary.experiment.judged_on()
         ),
         columns: columns.map(str::to_owned).to_vec(),

@@ -1,4 +1,7 @@
-//! The table as Markdown.
+//! Tables as Markdown: accuracy and gains here.
+
+mod convergence;
+mod rankings;
 
 use crate::Summary;
 use crate::grid::percent;
@@ -88,7 +91,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     if e.paper.iter().any(|_| true) {
         text += "In parentheses, the paper's value.\n";
     }
-    text
+    text + &convergence::table(summary) + &rankings::table(summary)
 }
 
 fn head(summary: &Summary<'_>) -> String {
