@@ -511,10 +511,18 @@ under OUT/stages. Results so far are in OUT/NAME.jsonl. Stop it at any time,
 also by kill -9: the same command goes on, and has lost at most the last minute
 of a training. Several processes may work on one OUT at the same time.
 
+Results that are kept elsewhere count too: with --results FILE, cells whose
+images, labels, network and settings are those of a line in FILE are taken
+from there, with the version, machine and date of that line. Without it,
+everything is computed that OUT does not hold.
+
 Examples:
   hebb experiment run experiments/cifar10-table-1.toml --data DATA --out runs/table-1
   hebb experiment run FILE --data DATA --out OUT --dry-run        (cells and time)
   hebb experiment run FILE --data DATA --out OUT --only HPCA/L3 --only none/L3
+  hebb experiment run FILE --data DATA --out OUT --labels 1% --seed 0,1 --layer L3
+  hebb experiment run experiments/cifar10-table-1.toml --data DATA --out OUT \\
+    --results experiments/results/cifar10-table-1.jsonl        (only what is missing)
   hebb experiment run FILE --data DATA --out OUT --shard 1/2 &    (two processes)
   hebb experiment run FILE --data DATA --out OUT --shard 2/2")]
     Run(ExperimentRunArgs),
@@ -548,6 +556,15 @@ pub struct ExperimentRunArgs {
     /// Only cells of this method, or of this layer of it; may be repeated.
     #[arg(long, value_name = "METHOD[/LAYER]")]
     pub only: Vec<Only>,
+    /// Only cells of these layers, such as L3,L4.
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub layer: Vec<String>,
+    /// Only cells with these amounts of labels, such as 1%,5% or 0.01.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', value_parser = share)]
+    pub labels: Vec<f64>,
+    /// Only cells of these seeds, such as 0,1.
+    #[arg(long, value_name = "SEED", value_delimiter = ',')]
+    pub seed: Vec<u64>,
     /// Stop after so many cells.
     #[arg(long, value_name = "N")]
     pub max_cells: Option<usize>,
@@ -562,13 +579,23 @@ pub struct ExperimentRunArgs {
     /// Keep decoded images in this folder, so that they are decoded once.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Also write the results (JSON lines) into this file; lines that it holds
-    /// of other cells stay.
+    /// Gather results (JSON lines) in this file, over runs and machines: cells
+    /// that it holds already are not done again, new ones are added.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
     /// Write the results as JSON to standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A share of the labels, as `1%` or `0.01`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, whole) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.trim().parse::<f64>().map(|number| number / whole);
+    share.map_err(|_| format!("'{text}' is no share of the labels; say 5% or 0.05"))
 }
 
 /// `hebb experiment report`

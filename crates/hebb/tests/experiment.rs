@@ -227,6 +227,82 @@ fn what_is_done_is_not_done_again() {
 }
 
 #[test]
+fn results_kept_elsewhere_are_not_computed_again() {
+    let dir = lab();
+    let (file, data) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap());
+    let (kept, first, second) = (at(&dir, "kept.jsonl"), at(&dir, "first"), at(&dir, "second"));
+    let gather = |out: &str, more: &[&str]| {
+        hebb(&run(&file, data, out, &[more, &["--results", &kept]].concat()))
+    };
+    // Some cells in one folder, by what they are; each is in the file as soon
+    // as it is done.
+    let some = ["--only", "HPCA", "--labels", "40%", "--seed", "0", "--layer", "L1,L3"];
+    assert!(gather(&first, &some).status.success());
+    let lines = || -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(&kept).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of_cells = || lines().into_iter().filter(|l| l["kind"] == "cell").collect::<Vec<_>>();
+    assert_eq!(of_cells().len(), 2);
+    let before = of_cells();
+    // Elsewhere they are known, and so is what their pre-training took.
+    let dry = || -> serde_json::Value {
+        let output = gather(&second, &["--dry-run", "--json"]);
+        serde_json::from_str(&common::stdout(&output)).unwrap()
+    };
+    let state = |key: &str| {
+        dry()["cells"].as_array().unwrap().iter().filter(|cell| cell[key] == true).count()
+    };
+    assert_eq!((state("known"), state("done")), (2, 2));
+    assert!(!Path::new(&second).exists(), "a dry run leaves nothing behind");
+    let output = gather(&second, &["--only", "HPCA", "--labels", "0.4", "--seed", "0"]);
+    assert!(output.status.success() && stderr(&output).contains("2 of 2 cells were known"));
+    assert!(!Path::new(&at(&dir, "second/stages")).exists(), "nothing had to be learned");
+    assert_eq!(results(&second).len(), 3, "two cells and their stage");
+    // The rest is computed, and the file ends up like that of one run.
+    assert!(gather(&second, &[]).status.success());
+    let whole = at(&dir, "whole");
+    ok(&run(&file, data, &whole, &[]));
+    assert_eq!(results(&second), results(&whole));
+    assert_eq!(of_cells().len(), CELLS);
+    for line in &before {
+        assert!(of_cells().contains(line), "a known line stays as it was: {line}");
+    }
+    assert!(before[0]["code_version"].as_str().unwrap().starts_with(env!("CARGO_PKG_VERSION")));
+    // Other settings are other cells, and what is kept does not pass for theirs.
+    fs::write(&file, EXPERIMENT.replace("epochs = 3", "epochs = 4")).unwrap();
+    assert_eq!(state("done"), 0);
+    let report = hebb(&["experiment", "report", &file, "--results", &kept]);
+    assert!(common::stdout(&report).contains("0 of 12 cells are done"), "{report:?}");
+    assert!(stderr(&report).contains("or of other settings"), "{report:?}");
+    // What the file does not have is refused by name.
+    for (option, value, known) in
+        [("--layer", "L2", "L1, L3"), ("--labels", "5%", "40%, 100%"), ("--seed", "7", "0, 1")]
+    {
+        fails(&run(&file, data, &second, &[option, value]), 2, &[option, known]);
+    }
+    assert_eq!(hebb(&run(&file, data, &second, &["--labels", "many"])).status.code(), Some(2));
+}
+
+#[test]
+fn the_vae_is_looked_at_after_each_epoch() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let vae = EXPERIMENT
+        .replace("pretrain = \"hpca\"", "pretrain = \"vae\"")
+        .replace("epochs = 2, batch = 16", "epochs = 2, batch = 16, latent = 8");
+    fs::write(&file, vae).unwrap();
+    ok(&run(&file, data, &out, &["--only", "HPCA/L1", "--max-cells", "1"]));
+    let stage = results(&out).into_iter().find(|line| line["kind"] == "stage").unwrap();
+    let probes = stage["convergence"].as_array().unwrap();
+    let of = |layer: &str| {
+        let probes = probes.iter().filter(|probe| probe["layer"] == layer);
+        probes.map(|probe| probe["epoch"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((of("L1"), of("L3")), (vec![0, 1, 2], vec![0, 1, 2]), "{stage}");
+}
+
+#[test]
 fn a_report_shows_what_was_found() {
     let dir = lab();
     let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
@@ -236,7 +312,10 @@ fn a_report_shows_what_was_found() {
     let table = ok(&["experiment", "report", &out, "--html", &page]);
     assert_eq!(table, printed);
     assert!(table.contains("| labels | method | n | L1 | L3 |"), "{table}");
-    assert_eq!(table.lines().filter(|line| line.starts_with("| ")).count(), 1 + 4, "{table}");
+    let rows = |start: &str| table.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((rows("| labels"), rows("| 40%"), rows("| 100%")), (1, 2, 2), "{table}");
+    // Epoch by epoch, and every definition of mAP of both features and methods.
+    assert_eq!((rows("| L1 | HPCA |"), rows("| L3: L1 | 5 | truncated |")), (1, 2), "{table}");
     assert!(table.contains("(37.01)") && table.contains("(41.88)") && table.contains('±'));
     let page = fs::read_to_string(&page).unwrap();
     for word in [

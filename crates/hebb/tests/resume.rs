@@ -61,12 +61,14 @@ fn pretraining_and_fine_tuning_survive_kills() {
     println!("seed {now}");
     let mut rng = hebbian_data::seed::stream(u64::from(now), "kills");
     let mut kills = 0;
-    for order in ["together", "successive"] {
+    let runs = [("together", "constant", "hpca-tanh-adaptive"), ("successive", "linear", "hpca")];
+    for (order, schedule, rule) in runs {
         let setting = format!("pretrain.order={order}");
+        let schedule = format!("pretrain.schedule={schedule}");
         let tolerance = "pretrain.tolerance=1e-9";
         let common = ["pretrain", &photos, "--network", &network, "--set", &setting];
         let more = ["--set", tolerance, "--set", "pretrain.batch=16", "--epochs", "3"];
-        let base = [&common[..], &more[..]].concat();
+        let base = [&common[..], &more[..], &["--set", &schedule, "--rule", rule]].concat();
         let (unbroken, killed) = (at(&dir, &format!("a-{order}")), at(&dir, &format!("b-{order}")));
         ok(&[&base[..], &["--out", &unbroken]].concat());
         let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];

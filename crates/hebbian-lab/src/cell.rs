@@ -62,6 +62,8 @@ pub(crate) struct Job<'a> {
     labelled: Vec<usize>,
     key: Key,
     out: PathBuf,
+    /// What an earlier run found, elsewhere.
+    known: Option<CellResult>,
 }
 
 impl<'a> Job<'a> {
@@ -98,7 +100,13 @@ impl<'a> Job<'a> {
             }),
         };
         let key = Key::of(&record)?;
-        Ok(Self { experiment, data, cell, draw, labelled, key, out: out.to_owned() })
+        let (out, known) = (out.to_owned(), None);
+        Ok(Self { experiment, data, cell, draw, labelled, key, out, known })
+    }
+
+    /// The same, with what an earlier run found.
+    pub(crate) fn knowing(self, known: Option<CellResult>) -> Self {
+        Self { known, ..self }
     }
 
     /// Its name.
@@ -120,21 +128,23 @@ impl<'a> Job<'a> {
         self.out.join("cells").join(format!("{}.json", self.key.id))
     }
 
-    /// Whether it is finished.
+    /// Whether it is finished, or known from an earlier run.
     pub(crate) fn is_done(&self) -> bool {
-        self.path().is_file()
+        self.path().is_file() || self.known.is_some()
+    }
+
+    /// Whether it is known from an earlier run only.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.is_some() && !self.path().is_file()
     }
 
     /// What it found, if it is finished.
     pub(crate) fn result(&self) -> Result<Option<CellResult>> {
         let path = self.path();
-        if !path.is_file() {
-            return Ok(None);
-        }
+        let found = if path.is_file() { Some(load(&path)?) } else { self.known.clone() };
         // The same numbers may belong to a cell of another name, in a file
         // that was edited: they are this one's too.
-        let found: CellResult = load(&path)?;
-        Ok(Some(CellResult {
+        Ok(found.map(|found: CellResult| CellResult {
             experiment: self.experiment.name.clone(),
             data: self.experiment.data.name.clone(),
             method: self.cell.method.name.clone(),
@@ -212,7 +222,7 @@ impl<'a> Job<'a> {
             id: Some(self.key.id.clone()),
             stage: Some(stage.id().to_owned()),
             config: settings,
-            code_version: env!("CARGO_PKG_VERSION").into(),
+            code_version: machine::code_version().into(),
             machine: machine::name(),
             device: device.to_string(),
             finished: Some(machine::now()),

@@ -21,7 +21,7 @@
 //! - [`grid`](mod@grid): cells and their order;
 //! - [`data`]: data sets, splits, what they are called by content;
 //! - [`stage`], [`cell`], [`frozen`], [`retrieval`]: the work;
-//! - [`run`](mod@run): the loop over cells, shards, locks;
+//! - [`run`](mod@run): which cells, the loop over them, shards, locks;
 //! - [`results`]: lines of results;
 //! - [`statistics`], [`summary`], [`markdown`]: what they say together;
 //! - [`estimate`]: how long the rest will take.
@@ -41,6 +41,7 @@ mod plan;
 pub mod results;
 pub mod retrieval;
 pub mod run;
+mod select;
 pub mod spec;
 pub mod stage;
 pub mod statistics;

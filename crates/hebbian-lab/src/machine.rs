@@ -1,5 +1,11 @@
 //! Where a result comes from.
 
+/// Version of the program, with the revision of its source where it was built
+/// in a working copy: `0.1.0+398ed10f2c`, `-changed` if that was edited since.
+pub fn code_version() -> &'static str {
+    env!("HEBBIAN_VERSION")
+}
+
 /// The processor's name and the number of threads.
 pub fn name() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -118,13 +118,15 @@ impl Pretraining {
     }
 
     /// Whether it can be looked at after each epoch: all layers learn
-    /// together, for a fixed number of epochs.
+    /// together, for a fixed number of epochs, which does not decide the rate.
     pub fn has_epochs(&self) -> bool {
         match self {
             Self::None => false,
             Self::Vae { .. } => true,
             Self::Hebbian { config, .. } => {
-                config.order == PretrainOrder::Together && config.tolerance == 0.0
+                config.order == PretrainOrder::Together
+                    && config.schedule.is_constant()
+                    && config.tolerance == 0.0
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::plan::{Draws, Entry, Plan};
 use crate::results::{CellResult, Line};
 use crate::{Cell, Data, Experiment};
 
-pub use crate::plan::{Only, Options, Shard};
+pub use crate::select::{Only, Options, Shard};
 
 /// How often it is looked whether another process is done.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -70,20 +70,40 @@ pub struct Outcome {
     pub cells: usize,
     /// How many of them are done.
     pub done: usize,
+    /// How many of those are known from the results given.
+    pub known: usize,
     /// Cells that can't be done, and why.
     pub failed: Vec<(String, String)>,
 }
 
 /// What is to be done, before it is done.
 pub struct Preview<'a> {
-    /// Cells of this process's share, and whether they are done.
-    pub cells: Vec<(Cell<'a>, bool)>,
-    /// Stages that these cells need.
+    /// Cells of this process's share.
+    pub cells: Vec<(Cell<'a>, State)>,
+    /// Stages of these cells that are there already, or still needed.
     pub stages: usize,
     /// How many of those are there already.
     pub stages_done: usize,
     /// Time of what is left.
     pub left: Estimate,
+}
+
+/// Where a cell stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be done.
+    Missing,
+    /// Done in the folder of this run.
+    Done,
+    /// Done by an earlier run, whose results are given.
+    Known,
+}
+
+impl State {
+    /// Whether nothing is to be done.
+    pub fn is_done(self) -> bool {
+        self != Self::Missing
+    }
 }
 
 /// Says what [`run()`] would do.
@@ -100,18 +120,22 @@ pub fn preview<'a>(
     let draws = Draws::new(experiment, data)?;
     let plan = Plan::new(experiment, data, &draws, options, out)?;
     let mine = || plan.entries.iter().filter(|entry| entry.mine);
-    let mut needed: Vec<usize> = mine().map(|entry| entry.stage).collect();
+    let made = |stage: usize| plan.stages[stage].is_made();
+    let needed = mine().filter(|entry| made(entry.stage) || !entry.job.is_done());
+    let mut needed: Vec<usize> = needed.map(|entry| entry.stage).collect();
     needed.sort_unstable();
     needed.dedup();
-    let mut stages_done = 0;
-    for &stage in &needed {
-        stages_done += usize::from(plan.stages[stage].result()?.is_some());
-    }
+    let stages_done = needed.iter().filter(|&&stage| made(stage)).count();
     let forward = measure_forward(experiment, device)?;
     let left = left(experiment, data, &plan, forward)?;
     let of_grid = crate::grid(experiment).into_iter().zip(&plan.entries);
     let cells = of_grid.filter(|(_, entry)| entry.mine);
-    let cells = cells.map(|(cell, entry)| (cell, entry.job.is_done())).collect();
+    let state = |entry: &Entry<'_>| match (entry.job.is_done(), entry.job.is_known()) {
+        (false, _) => State::Missing,
+        (true, false) => State::Done,
+        (true, true) => State::Known,
+    };
+    let cells = cells.map(|(cell, entry)| (cell, state(entry))).collect();
     Ok(Preview { cells, stages: needed.len(), stages_done, left })
 }
 
@@ -134,7 +158,7 @@ pub fn run(
     let plan = Plan::new(experiment, data, &draws, options, out)?;
     fs_err::create_dir_all(out.join("cells"))?;
     keep(experiment, out)?;
-    plan.collect(experiment, out)?;
+    plan.collect()?;
     let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();
     let (forward, failed) = (measure_forward(experiment, device)?, HashMap::new());
     let mut worker = Worker { experiment, data, out, device, plan: &plan, forward, failed };
@@ -167,12 +191,13 @@ pub fn run(
             std::thread::sleep(PATIENCE);
         }
     }
-    let lines = plan.collect(experiment, out)?;
+    let lines = plan.collect()?;
     let done = mine.iter().filter(|entry| entry.job.is_done()).count();
+    let known = mine.iter().filter(|entry| entry.job.is_known()).count();
     let failed = mine.iter().filter_map(|entry| {
         Some((entry.cell.to_string(), worker.failed.get(entry.job.id())?.clone()))
     });
-    Ok(Outcome { lines, cells: mine.len(), done, failed: failed.collect() })
+    Ok(Outcome { lines, cells: mine.len(), done, known, failed: failed.collect() })
 }
 
 /// Keeps the experiment in its folder, with the networks it names.
@@ -183,16 +208,6 @@ fn keep(experiment: &Experiment, out: &Path) -> Result<()> {
         write_atomically(&out.join(file), text.as_bytes())?;
     }
     write_atomically(&out.join(format!("{}.toml", experiment.name)), experiment.text.as_bytes())
-}
-
-/// Adds results to a file outside of `out`; of processes that share `out`, one
-/// at a time.
-///
-/// # Errors
-/// If the file can't be read or written, or holds a line that is none.
-pub fn save_results(out: &Path, path: &Path, lines: &[Line]) -> Result<()> {
-    let _lock = Lock::take(&out.join("locks"), "results")?;
-    crate::results::merge(path, lines.iter().cloned())
 }
 
 /// What came of trying a cell.
@@ -232,11 +247,11 @@ impl Worker<'_> {
             return Ok(Attempt::NothingToDo);
         }
         let stage = &self.plan.stages[entry.stage];
-        if stage.result()?.is_none() && !self.failed.contains_key(stage.id()) {
+        if !stage.is_made() && !self.failed.contains_key(stage.id()) {
             let Some(_stage) = Lock::try_take(&locks, stage.id())? else {
                 return Ok(Attempt::Busy);
             };
-            if stage.result()?.is_none() {
+            if !stage.is_made() {
                 let (method, seed) = (entry.cell.method.name.as_str(), entry.cell.seed);
                 observer(Event::Stage { method, seed });
                 let made = stage.make(self.device, &mut |event| observer(Event::Training(event)));
@@ -259,7 +274,7 @@ impl Worker<'_> {
                 return Ok(self.give_up(entry, problem, observer));
             }
         }
-        self.plan.collect(self.experiment, self.out)?;
+        self.plan.collect()?;
         Ok(Attempt::Ran)
     }
 
@@ -286,7 +301,7 @@ fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>, forward: f64) -> 
     for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
         let (stage, judges) = (&plan.stages[entry.stage], data.judges_len(entry.job.draw()));
         left += rates.cell(&entry.cell, entry.job.labels(), judges, stage.images_len());
-        if !stages.contains(&entry.stage) && stage.result()?.is_none() {
+        if !stages.contains(&entry.stage) && !stage.is_made() {
             stages.push(entry.stage);
             left += rates.stage(entry.cell.method, stage.images_len());
         }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
-use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec, Tensors};
+use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian::train::{
-    self, Cursor, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig,
-    accuracy, for_each_features, pretrain, pretrain_vae, train_head,
+    self, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig, accuracy,
+    for_each_features, pretrain, pretrain_vae, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -62,6 +62,8 @@ pub(crate) struct Stage<'a> {
     convergence: Option<&'a Convergence>,
     key: Key,
     folder: PathBuf,
+    /// What it took in an earlier run, which left no model here.
+    known: Option<StageResult>,
 }
 
 impl<'a> Stage<'a> {
@@ -98,7 +100,12 @@ impl<'a> Stage<'a> {
         };
         let key = Key::of(&record)?;
         let folder = out.join("stages").join(&key.id);
-        Ok(Self { experiment, data, method, draw, seed, convergence, key, folder })
+        Ok(Self { experiment, data, method, draw, seed, convergence, key, folder, known: None })
+    }
+
+    /// The same, with what it took in an earlier run.
+    pub(crate) fn knowing(self, known: Option<StageResult>) -> Self {
+        Self { known, ..self }
     }
 
     /// Its name.
@@ -111,15 +118,20 @@ impl<'a> Stage<'a> {
         self.draw.split.train.len()
     }
 
-    /// What it took, if it is finished.
+    fn path(&self) -> PathBuf {
+        self.folder.join("stage.json")
+    }
+
+    /// Whether it is finished, and its model here.
+    pub(crate) fn is_made(&self) -> bool {
+        self.path().is_file()
+    }
+
+    /// What it took, if it is finished, or known from an earlier run.
     pub(crate) fn result(&self) -> Result<Option<StageResult>> {
-        let path = self.folder.join("stage.json");
-        if !path.is_file() {
-            return Ok(None);
-        }
+        let found = if self.is_made() { Some(load(&self.path())?) } else { self.known.clone() };
         // It may have been made for a method of another name or file.
-        let found: StageResult = load(&path)?;
-        Ok(Some(StageResult {
+        Ok(found.map(|found: StageResult| StageResult {
             experiment: self.experiment.name.clone(),
             data: self.experiment.data.name.clone(),
             method: self.method.name.clone(),
@@ -159,12 +171,12 @@ impl<'a> Stage<'a> {
             seconds: watch.seconds(),
             convergence,
             config: self.config(),
-            code_version: env!("CARGO_PKG_VERSION").into(),
+            code_version: machine::code_version().into(),
             machine: machine::name(),
             device: device.to_string(),
             finished: machine::now(),
         };
-        save(&self.folder.join("stage.json"), &result)?;
+        save(&self.path(), &result)?;
         // The finished model is all that is needed from here on.
         for leftover in ["checkpoints", "probes.json", "seconds"].map(|n| self.folder.join(n)) {
             if leftover.is_dir() {
@@ -252,7 +264,6 @@ impl<'a> Stage<'a> {
         if !done(&probes, 0) {
             let model = self.random(observer)?;
             self.probe(&model, 0, asked, device, observer, &mut probes)?;
-            run.save(&model, &Cursor::default(), &Tensors::default())?;
             save(&path, &probes)?;
         }
         for epoch in 1..=epochs {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use crate::results::{CellResult, Line, Probe, StageResult};
 use crate::spec::same;
 use crate::statistics::Sample;
@@ -21,7 +23,7 @@ pub struct Summary<'a> {
     pub stages: Vec<StageResult>,
     /// Finished cells.
     pub cells: Vec<CellResult>,
-    /// Lines that are of no cell of this file.
+    /// Lines that are of no cell of this file, or of one with other settings.
     pub foreign: usize,
 }
 
@@ -42,7 +44,7 @@ pub struct Place {
     /// What the paper says, if anything.
     pub paper: Option<f64>,
     /// Whether its mean is the highest of its column; never where one method
-    /// alone was measured.
+    /// alone was measured, or some more often than others.
     pub best: bool,
 }
 
@@ -84,7 +86,7 @@ impl<'a> Summary<'a> {
         for line in lines {
             match line {
                 Line::Cell(cell) if belongs(experiment, &cell) => cells.push(*cell),
-                Line::Stage(stage) if experiment.method(&stage.method).is_some() => {
+                Line::Stage(stage) if has_settings(experiment, &stage.method, &stage.config) => {
                     stages.push(*stage);
                 }
                 _ => foreign += 1,
@@ -116,6 +118,11 @@ impl<'a> Summary<'a> {
         layers.filter_map(|layer| self.place(fraction, method, layer)).collect()
     }
 
+    /// Whether anything of a method was measured.
+    pub fn is_measured(&self, method: &str) -> bool {
+        self.places.iter().any(|place| place.method == method && place.sample.is_some())
+    }
+
     /// Cells of the file.
     pub fn planned(&self) -> usize {
         grid(self.experiment).len()
@@ -145,7 +152,9 @@ impl<'a> Summary<'a> {
             ),
         });
         if self.places.iter().any(|place| place.best) {
-            notes.push("Bold: the highest mean among ours in its column.".to_owned());
+            let bold =
+                "Bold: the highest mean among ours in its column, where all have the same n.";
+            notes.push(bold.to_owned());
         }
         let protocols: Vec<&str> = distinct(self.cells.iter().map(|cell| cell.protocol.as_str()));
         let says = |protocol: &&str| match *protocol {
@@ -185,9 +194,27 @@ fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     all
 }
 
+/// Whether a record of settings is of this file's method as it is now: a result
+/// from before an edit must not pass for one after it. What a record does not
+/// hold is not compared.
+fn has_settings(experiment: &Experiment, method: &str, recorded: &Value) -> bool {
+    let Some(method) = experiment.method(method) else { return false };
+    let now = json!({
+        "network": method.network.name,
+        "input": method.network.input,
+        "whitening": method.whitening,
+        "smoothing": method.smoothing,
+        "pretraining": method.pretraining,
+        "finetune": experiment.finetune,
+        "classifier": experiment.classifier,
+    });
+    let same = |(key, value): (&String, &Value)| recorded.get(key).is_none_or(|r| r == value);
+    now.as_object().is_some_and(|now| now.iter().all(same))
+}
+
 /// Whether a result is of a cell of this file.
 fn belongs(experiment: &Experiment, cell: &CellResult) -> bool {
-    experiment.method(&cell.method).is_some()
+    has_settings(experiment, &cell.method, &cell.config)
         && experiment.layers.contains(&cell.layer)
         && experiment
             .regimes
@@ -228,7 +255,9 @@ fn marked(mut column: Vec<Place>) -> Vec<Place> {
     // As they are printed: what reads the same is the same.
     let shown = |place: &Place| place.sample.as_ref().map(|s| (100.0 * s.mean).round());
     let means: Vec<f64> = column.iter().filter_map(shown).collect();
-    if means.len() > 1 {
+    let counts: Vec<usize> =
+        column.iter().filter_map(|place| place.sample.as_ref().map(Sample::n)).collect();
+    if means.len() > 1 && counts.iter().all(|n| *n == counts[0]) {
         let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         for place in &mut column {
             place.best = shown(place) == Some(highest);
@@ -246,7 +275,7 @@ fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
         // One report, or one for each of the features asked for.
         let reports = match &cell.retrieval {
             None => continue,
-            Some(serde_json::Value::Array(reports)) => reports.as_slice(),
+            Some(Value::Array(reports)) => reports.as_slice(),
             Some(report) => std::slice::from_ref(report),
         };
         let maps = reports.iter().flat_map(|report| {
@@ -308,6 +337,7 @@ mod tests {
             cell("HPCA", "L1", 0.1, 7, 0.40),
             cell("HPCA", "L1", 0.1, 8, 0.44),
             cell("none", "L1", 0.1, 7, 0.41),
+            cell("none", "L1", 0.1, 8, 0.41),
             cell("none", "L2", 0.1, 7, 0.30),
             // Of no cell: another layer, another seed.
             cell("none", "L3", 0.1, 7, 0.99),
@@ -315,7 +345,7 @@ mod tests {
         ];
         let summary = Summary::new(&experiment, &lines);
         assert_eq!(summary.methods, ["none", "HPCA", "VAE"]);
-        assert_eq!((summary.cells.len(), summary.foreign, summary.planned()), (4, 2, 16));
+        assert_eq!((summary.cells.len(), summary.foreign, summary.planned()), (5, 2, 16));
         let hpca = summary.place(0.1, "HPCA", "L1").unwrap();
         let sample = hpca.sample.as_ref().unwrap();
         assert!((sample.mean - 42.0).abs() < 1e-9 && sample.n() == 2 && hpca.best);
@@ -324,9 +354,12 @@ mod tests {
         assert!(!summary.place(0.1, "none", "L1").unwrap().best);
         let alone = summary.place(0.1, "none", "L2").unwrap();
         assert!(!alone.best && alone.sample.as_ref().unwrap().half_width.is_none());
+        // Of more runs than the other's: not to be compared.
+        let fewer = Summary::new(&experiment, &lines[1..]);
+        assert!(fewer.places.iter().all(|place| !place.best));
         let vae = summary.place(0.1, "VAE", "L2").unwrap();
         assert!(vae.sample.is_none() && vae.paper == Some(34.41));
-        assert!(summary.notes().iter().any(|note| note == "4 of 16 cells are done."));
+        assert!(summary.notes().iter().any(|note| note == "5 of 16 cells are done."));
     }
 
     #[test]
@@ -351,6 +384,27 @@ mod tests {
         assert!(gain("HPCA", "L2").is_none() && gain("none", "L1").is_none());
         let plain = example();
         assert!(Summary::new(&plain, &lines).place(0.1, "HPCA", "L1").unwrap().gain.is_none());
+    }
+
+    #[test]
+    fn a_result_of_other_settings_is_of_no_cell() {
+        let experiment = example();
+        let with = |config: Value| {
+            let Line::Cell(c) = cell("HPCA", "L1", 0.1, 7, 0.5) else { unreachable!() };
+            let lines = [Line::Cell(Box::new(CellResult { config, ..*c }))];
+            Summary::new(&experiment, &lines).cells.len()
+        };
+        let mut config = json!({
+            "pretraining": experiment.methods[1].pretraining,
+            "finetune": experiment.finetune,
+            "split": "whatever it was",
+        });
+        assert_eq!(with(config.clone()), 1);
+        config["finetune"]["lr"] = 0.5.into();
+        assert_eq!(with(config.clone()), 0);
+        config["finetune"]["lr"] = experiment.finetune.lr.into();
+        config["pretraining"]["config"]["epochs"] = 2.into();
+        assert_eq!(with(config), 0, "the file says 3");
     }
 
     #[test]

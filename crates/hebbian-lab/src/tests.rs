@@ -5,7 +5,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::plan::{Draws, Options, Plan};
+use crate::plan::{Draws, Plan};
+use crate::select::Options;
 use crate::{Data, Experiment};
 
 const NETWORK: &str = r#"

@@ -40,6 +40,12 @@ fn devices() -> &'static [Device] {
     devices
 }
 
+/// Those of them that a rule has a form for.
+fn devices_for(rule: &dyn Rule) -> &'static [Device] {
+    let known = if rule.gate_wgsl().is_some() { devices().len() } else { 1 };
+    &devices()[..known]
+}
+
 /// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
 fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
     let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
@@ -84,11 +90,13 @@ fn layer(g: Geometry, kind: NormKind, rule: &dyn Rule, seed: u64) -> Network {
     norm.gamma = numbers(g.filters, seed ^ 2, 1.0).iter().map(|x| x + 1.5).collect();
     norm.beta = numbers(g.filters, seed ^ 3, 0.5);
     let spec = NetworkSpec { name: "layer".into(), input: [g.height, g.width, 3], blocks: vec![] };
+    let spread = || numbers(g.filters, seed ^ 4, 0.9).iter().map(|x| x + 1.0).collect();
+    let variances = rule.adapts().then(spread);
     Network {
         spec,
         projection: rule.projection(),
         activation: rule.activation(),
-        blocks: vec![Block { geometry: g, weights, bias: None, norm }],
+        blocks: vec![Block { geometry: g, weights, bias: None, norm, variances }],
     }
 }
 
@@ -119,6 +127,20 @@ fn delta(network: &mut Network, rule: &dyn Rule, device: &Device, x: &[f32]) -> 
     pairs.map(|(after, before)| ((after - before) / RATE) as f32).collect()
 }
 
+/// Running variances (C) after a batch: a tenth of the way to those of its
+/// projections.
+fn followed(before: &[f32], samples: &Samples<'_, f64>) -> Vec<f64> {
+    let neurons = double(before).zip(samples.weights());
+    let follow = |(before, w): (f64, &[f64])| {
+        let inner = |x: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+        let u: Vec<f64> = samples.patches().map(inner).collect();
+        let mean = u.iter().sum::<f64>() / u.len() as f64;
+        let variance = u.iter().map(|u| (u - mean).powi(2)).sum::<f64>() / u.len() as f64;
+        before + 0.1 * (variance - before)
+    };
+    neurons.map(follow).collect()
+}
+
 /// All patches of a batch in the order of the weights.
 fn patches(g: &Geometry, batch: usize, x: &[f32]) -> Vec<f64> {
     double(&hebbian::update::unfold(g, batch, x)).collect()
@@ -140,19 +162,27 @@ proptest! {
                 continue;
             }
             let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
-            let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
-            let want = rule.naive_f64(&samples);
+            let unfolded = patches(&g, batch, &x);
+            let samples = Samples { x: &unfolded, w: &weights, d };
+            let adapted = start.blocks[0].variances.as_deref().and_then(|v| rule.with_variances(v));
+            let oracle = adapted.as_ref().unwrap_or(rule);
+            let want = oracle.naive_f64(&samples);
 
             let mut out = vec![0.0; batch * g.output_len()];
             let mut norm = start.blocks[0].norm.clone();
             let w = &start.blocks[0].weights;
-            hebbian_step(rule.as_ref(), &g, batch, &x, w, &mut Workspace::default(), &mut out);
+            hebbian_step(oracle.as_ref(), &g, batch, &x, w, &mut Workspace::default(), &mut out);
             norm.train(&mut out);
-            for device in devices() {
+            for device in devices_for(rule.as_ref()) {
                 let mut network = start.clone();
                 let got = delta(&mut network, rule.as_ref(), device, &x);
                 let wrong = error(&got, want.iter().copied());
                 prop_assert!(wrong < 2e-5, "{name} on {device}: {wrong}");
+                let spread = |network: &Network| network.blocks[0].variances.clone();
+                if let Some((got, before)) = spread(&network).zip(spread(&start)) {
+                    let want = followed(&before, &samples);
+                    prop_assert!(error(&got, want) < 2e-5, "{name}: running variances");
+                }
                 let got = &network.blocks[0].norm;
                 prop_assert!(error(&got.mean, double(&norm.mean)) < 2e-5, "mean on {device}");
                 prop_assert!(error(&got.var, double(&norm.var)) < 2e-5, "variance on {device}");
@@ -273,7 +303,8 @@ fn hebbian_steps_in_a_row_agree_with_the_cpu() {
     // Where the winner takes all, rounding sets apart what follows.
     for rule in every_rule().iter().filter(|rule| rule.name() != "k-wta") {
         let (name, start) = (rule.name(), small(rule.projection(), rule.activation(), false));
-        let mut runs: Vec<_> = devices().iter().map(|d| (d.engine(), start.clone())).collect();
+        let devices = devices_for(rule.as_ref()).iter();
+        let mut runs: Vec<_> = devices.map(|d| (d.engine(), start.clone())).collect();
         let steps = [(0..4, 5), (0..4, 12), (0..4, 5), (2..3, 5), (3..4, 2), (0..1, 12)];
         for (step, (layers, batch)) in steps.into_iter().enumerate() {
             let x = numbers(batch * 14 * 14 * 3, step as u64, 1.0);
@@ -316,12 +347,16 @@ fn deflation_over_several_blocks() {
     };
     let batch = 30;
     let x = numbers(batch * g.input_len(), 1, 1.0);
-    for rule in ["hpca", "hpca-tanh", "oja-subspace", "ica", "hica"].map(|r| common::rule(r, "")) {
-        let start = layer(g, NormKind::Batch, rule.as_ref(), 2);
+    let adaptive = ["hpca-tanh-adaptive", "ica-normalised", "hica-normalised"];
+    let others = ["hpca", "hpca-tanh", "oja-subspace", "ica", "hica"];
+    for rule in others.into_iter().chain(adaptive).map(|r| common::rule(r, "")) {
+        let mut start = layer(g, NormKind::Batch, rule.as_ref(), 2);
+        // As the rule takes them to be that is asked for the update below.
+        start.blocks[0].variances = None;
         let weights: Vec<f64> = double(&start.blocks[0].weights).collect();
         let samples = Samples { x: &patches(&g, batch, &x), w: &weights, d: g.patch_len() };
         let want = rule.naive_f64(&samples);
-        for device in devices() {
+        for device in devices_for(rule.as_ref()) {
             let got = delta(&mut start.clone(), rule.as_ref(), device, &x);
             let wrong = error(&got, want.iter().copied());
             assert!(wrong < 2e-5, "{} on {device}: {wrong}", rule.name());
@@ -440,7 +475,7 @@ fn the_same_steps_give_the_same_bits() {
     for rule in every_rule() {
         let name = rule.name();
         let x = numbers(9 * 14 * 14 * 3, 1, 1.0);
-        for device in devices() {
+        for device in devices_for(rule.as_ref()) {
             let run = || {
                 let (mut network, mut engine) =
                     (small(rule.projection(), rule.activation(), false), device.engine());
@@ -454,6 +489,18 @@ fn the_same_steps_give_the_same_bits() {
             assert!(run() == run(), "{name} on {device}");
         }
     }
+}
+
+#[test]
+fn a_rule_without_a_form_for_the_card_is_refused_by_name() {
+    let Some(card) = devices().get(1) else { return };
+    let rule = common::rule("hpca-tanh-adaptive", "");
+    let mut network = small(rule.projection(), rule.activation(), false);
+    let x = numbers(2 * 14 * 14 * 3, 1, 1.0);
+    let step =
+        HebbianStep { rule: rule.as_ref(), x: &x, learning: 0..1, rates: &[0.1], measure: false };
+    let error = card.engine().hebbian_step(&mut network, &step).unwrap_err().to_string();
+    assert!(error.contains("hpca-tanh-adaptive") && error.contains("CPU"), "{error}");
 }
 
 /// Half precision rounds each operand by up to 2^-11, that is 5e-4.

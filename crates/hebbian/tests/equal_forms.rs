@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{every_rule, is_decided};
+use common::is_decided;
 use hebbian::ops::{Geometry, Response, Workspace, block_forward};
 use hebbian::rules::{Projection, Projections, Rule, Samples};
 use hebbian::update::{
-    Order, UpdateSums, hebbian_step, hebbian_step_applied, naive_update, published_update, unfold,
-    update_in_order,
+    Moments, Order, UpdateSums, hebbian_step, hebbian_step_applied, naive_update, published_update,
+    unfold, update_in_order,
 };
 use proptest::prelude::*;
 
@@ -61,6 +61,13 @@ fn close_within(tolerance: f64, got: &[f32], want: &[f64]) -> Result<(), TestCas
     Ok(())
 }
 
+/// Every rule, those that adapt in the middle of a training of `c` neurons.
+fn every_rule(c: usize, seed: u64) -> Vec<Box<dyn Rule>> {
+    let variances: Vec<f32> = numbers(c, seed ^ 2, 0.9).iter().map(|v| v + 1.0).collect();
+    let rules = common::every_rule().into_iter();
+    rules.map(|rule| rule.with_variances(&variances).unwrap_or(rule)).collect()
+}
+
 /// Gates of all patches, in the rule's own words.
 fn gates(rule: &dyn Rule, d: usize, patches: &[f32], w: &[f32]) -> Vec<f32> {
     let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
@@ -72,7 +79,8 @@ fn gates(rule: &dyn Rule, d: usize, patches: &[f32], w: &[f32]) -> Vec<f32> {
     let (patch_norm, weight_norm) = (norms(patches), norms(w));
     let projections = Projections { u: &u, patch_norm: &patch_norm, weight_norm: &weight_norm };
     let mut gates = vec![0.0; u.len()];
-    rule.gate(&projections, &mut gates, &mut vec![0.0; weight_norm.len()]);
+    let kept = if rule.adapts() { 3 } else { 1 } * weight_norm.len();
+    rule.gate(&projections, &mut gates, &mut vec![0.0; kept]);
     gates
 }
 
@@ -89,7 +97,7 @@ proptest! {
         let x = numbers(batch * g.input_len(), seed, 1.5);
         let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (d as f32).sqrt());
         let patches = unfold(&g, batch, &x);
-        for rule in every_rule() {
+        for rule in every_rule(g.filters, seed) {
             if !is_decided(rule.as_ref(), d, &patches, &w) {
                 continue;
             }
@@ -110,8 +118,9 @@ proptest! {
             let (mut once, mut later) = (w.clone(), w.clone());
             sums.apply(0.1, &mut later);
             let step = hebbian_step_applied;
-            step(rule.as_ref(), &g, batch, &x, &mut once, 0.1, &mut workspace, &mut out);
-            prop_assert!(once == later, "{name} applied at once");
+            let moments =
+                step(rule.as_ref(), &g, batch, &x, &mut once, 0.1, &mut workspace, &mut out);
+            prop_assert!(once == later && moments == sums.moments, "{name} applied at once");
 
             // Every order of the products, on the gates of the published form.
             for block in [1, 3, 32, 64] {
@@ -143,7 +152,7 @@ proptest! {
         let w = numbers(g.weight_len(), seed ^ 1, 1.0 / (g.patch_len() as f32).sqrt());
         let d = g.patch_len();
         let patches = unfold(&g, 2 * half, &x);
-        for rule in every_rule() {
+        for rule in every_rule(g.filters, seed) {
             if !is_decided(rule.as_ref(), d, &patches, &w) {
                 continue;
             }
@@ -158,8 +167,19 @@ proptest! {
             let sum = UpdateSums {
                 numerators: add(&a.numerators, &b.numerators),
                 denominators: add(&a.denominators, &b.denominators),
+                moments: Moments {
+                    rows: a.moments.rows + b.moments.rows,
+                    sums: add(&a.moments.sums, &b.moments.sums),
+                    squares: add(&a.moments.squares, &b.moments.squares),
+                },
             };
             close(&sum.delta(), &double(&whole.delta()))?;
+            let run = |moments: &Moments| {
+                let mut variances = vec![1.0; g.filters];
+                moments.follow(&mut variances);
+                variances
+            };
+            close(&run(&sum.moments), &double(&run(&whole.moments)))?;
         }
     }
 }
@@ -168,7 +188,7 @@ proptest! {
 fn the_number_of_threads_changes_no_bit() {
     let spec = hebbian::network::NetworkSpec::find("cifar-6").unwrap();
     let batch = 13;
-    for rule in every_rule() {
+    for rule in common::every_rule() {
         for g in spec.geometries().unwrap() {
             let x = numbers(batch * g.input_len(), 1, 1.5);
             let w = numbers(g.weight_len(), 2, 1.0 / (g.patch_len() as f32).sqrt());

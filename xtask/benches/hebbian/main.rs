@@ -1,6 +1,7 @@
 //! Rates, times and memory of one run of the project on this machine:
 //! `cargo xtask bench`.
 
+mod epochs;
 mod input;
 mod layers;
 mod loader;
@@ -37,6 +38,7 @@ Examples:
   cargo xtask bench steps peers --batch 64,256   the same beside PyTorch
   cargo xtask bench steps peers --rounds 3 --runs 3   the same in turns, on a restless machine
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
+  cargo xtask bench epochs --runs 3              Lagani 2023, Table 1: time of pre-training
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)
@@ -55,6 +57,8 @@ enum Group {
     Peers,
     /// JPEG files to batches, ours over PyTorch's DataLoader with PIL
     Loader,
+    /// An epoch and all of pre-training, VAE, naive and fast rules: Lagani 2023, Table 1
+    Epochs,
     /// How long pre-training from files waits for its batches
     Waiting,
     /// Hebbian steps over threads and batches; orders of products over channels
@@ -190,6 +194,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if let Some(python) = python.as_ref().filter(|_| has(Group::Loader)) {
         sections.push(Box::new(loader::measure(&bench, python, root)?));
+    }
+    if has(Group::Epochs) {
+        sections.push(Box::new(epochs::measure(&bench)?));
     }
     if has(Group::Waiting) {
         sections.push(Box::new(waiting::measure(&bench)?));

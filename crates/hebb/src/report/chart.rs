@@ -45,7 +45,7 @@ pub(super) fn section(
         (Some(x), Some(y)) => {
             let plot = Plot { x, y, x_label, y_label, log: [false, log_y], affixes: ["", ""] };
             html! {
-                (legend(series))
+                (legend(series, |_| true))
                 (plot.drawing(series))
             }
         }
@@ -54,11 +54,12 @@ pub(super) fn section(
     figure(drawing, caption, note.as_deref())
 }
 
-/// The names of the series, each beside a piece of its line.
-pub(super) fn legend(series: &[Series]) -> Markup {
+/// The names of the series that are `drawn` by their place, each beside a piece
+/// of its line.
+pub(super) fn legend(series: &[Series], drawn: impl Fn(usize) -> bool) -> Markup {
     html! {
         ul.legend {
-            @for (i, s) in series.iter().enumerate() {
+            @for (i, s) in series.iter().enumerate().filter(|(i, _)| drawn(*i)) {
                 li {
                     svg class=(colour(i)) width="30" height="10" aria-hidden="true" {
                         line x1="1" y1="5" x2="29" y2="5" stroke-dasharray=(dash(i)) {}

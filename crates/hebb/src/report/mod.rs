@@ -202,6 +202,8 @@ pub(crate) struct Measured {
     pub(crate) value: Option<String>,
     /// Half-width of its interval.
     pub(crate) margin: Option<String>,
+    /// Runs it rests on, where those of its row differ.
+    pub(crate) runs: Option<String>,
     /// What the paper says.
     pub(crate) paper: Option<String>,
     /// Whether it is the best of its column.

@@ -21,8 +21,11 @@ pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Serie
     };
     // The panel with most to name speaks for all of them.
     let named = panels.iter().map(|(_, series)| series).max_by_key(|s| s.len()).unwrap_or(names);
+    let in_panel = |i: usize, series: &[Series]| {
+        series.get(i).is_some_and(|s| !(s.points.is_empty() && s.marks.is_empty()))
+    };
     let content = html! {
-        (legend(named))
+        (legend(named, |i| panels.iter().any(|(_, series)| in_panel(i, series))))
         // Three to a row, but four are two and two.
         div class={ "panels" @if matches!(drawn.len(), 2 | 4) { " pairs" } } {
             @for (title, series) in drawn {
@@ -105,6 +108,21 @@ mod tests {
         let same = page(&Frame { same_y: true, ..Frame::default() }, &panels);
         let hundred = |page: &str| page.matches(">100<").count();
         assert_eq!((hundred(&own), hundred(&same)), (1, 2));
+    }
+
+    #[test]
+    fn the_legend_names_what_is_drawn_somewhere() {
+        let named =
+            |name: &str, points: &[(f64, f64)]| Series { name: name.into(), ..series(points, &[]) };
+        let point = [(1.0, 2.0)];
+        let panels = [
+            vec![named("first", &[]), named("second", &[]), named("third", &point)],
+            vec![named("first", &point), named("second", &[]), named("third", &point)],
+        ];
+        let page = page(&Frame::default(), &panels);
+        let legend = page.split("</ul>").next().unwrap();
+        assert!(legend.contains("first") && legend.contains("third"), "{legend}");
+        assert!(!legend.contains("second") && legend.contains("series2"), "{legend}");
     }
 
     #[test]

@@ -51,9 +51,10 @@ fn measured(cell: &Measured) -> Markup {
         @match &cell.value {
             Some(value) if cell.best => { strong { (value) } }
             Some(value) => { (value) }
-            None => {}
+            None => { span.margin { "–" } }
         }
         @if let Some(margin) = &cell.margin { span.margin { " ± " (margin) } }
+        @if let Some(runs) = &cell.runs { span.paper { "n = " (runs) } }
         @if let Some(paper) = &cell.paper { span.paper { "paper " (paper) } }
     }
 }
@@ -70,6 +71,7 @@ mod tests {
             margin: value.map(|_| "0.31".into()),
             paper: Some("41.88".into()),
             best,
+            ..Measured::default()
         };
         let row = ResultRow {
             name: "HPCA".into(),

@@ -52,6 +52,7 @@ fn report(text: &str) -> Report {
                             Measured {
                                 value: Some(owned()),
                                 margin: Some(owned()),
+                                runs: Some(owned()),
                                 paper: Some(owned()),
                                 best: true,
                             },

@@ -33,12 +33,18 @@ impl Engine for Cpu {
             let x = if index == 0 { step.x } else { &map };
             out.resize(batch * g.output_len(), 0.0);
             let workspace = &mut self.workspace;
-            if step.measure {
-                let sums = hebbian_step(*rule, &g, batch, x, w, workspace, &mut out);
+            let adapted = block.variances.as_deref().and_then(|v| rule.with_variances(v));
+            let rule = adapted.as_deref().unwrap_or(*rule);
+            let moments = if step.measure {
+                let sums = hebbian_step(rule, &g, batch, x, w, workspace, &mut out);
                 changes.push(relative_change(&sums, lr, w));
                 sums.apply(lr, w);
+                sums.moments
             } else {
-                hebbian_step_applied(*rule, &g, batch, x, w, lr, workspace, &mut out);
+                hebbian_step_applied(rule, &g, batch, x, w, lr, workspace, &mut out)
+            };
+            if let Some(variances) = &mut block.variances {
+                moments.follow(variances);
             }
             block.norm.train(&mut out);
             std::mem::swap(&mut map, &mut out);

@@ -125,7 +125,8 @@ impl Layer {
             Some(Reconstruction::Own) => (1, 1.0),
             Some(Reconstruction::Decay(rate)) => (0, rate),
             Some(Reconstruction::Unmixing(_)) => (0, -1.0),
-            Some(Reconstruction::Prefix | Reconstruction::All) | None => (0, 0.0),
+            Some(Reconstruction::Prefix | Reconstruction::All | Reconstruction::Tangent(_))
+            | None => (0, 0.0),
         };
         let (c, d) = (self.g.filters, self.g.patch_len());
         [U(c), U(d), U(self.normalised.into()), U(gates), F(rate)]

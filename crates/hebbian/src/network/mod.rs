@@ -40,6 +40,8 @@ pub struct Block {
     pub bias: Option<Vec<f32>>,
     /// Normalisation of its output.
     pub norm: BatchNorm,
+    /// Running variances of its projections, C, for a rule that adapts.
+    pub variances: Option<Vec<f32>>,
 }
 
 /// The layers `L1`, `L2`, ... of a network.
@@ -96,14 +98,16 @@ impl Network {
                 let bias = spec.blocks[index].bias.then(|| {
                     (0..geometry.filters).map(|_| rng.random_range(-bound..bound)).collect()
                 });
-                Block { geometry, weights, bias, norm: BatchNorm::new(kind, geometry.filters) }
+                let norm = BatchNorm::new(kind, geometry.filters);
+                Block { geometry, weights, bias, norm, variances: None }
             })
             .collect();
         Ok(Self { spec, projection, activation, blocks })
     }
 
     /// Adds its numbers to tensors: `PREFIXL1.weight` (C x k x k x channels),
-    /// `PREFIXL1.bias` where there is one, `PREFIXL1.norm.gamma` and so on.
+    /// `PREFIXL1.bias` and `PREFIXL1.variances` where there are any,
+    /// `PREFIXL1.norm.gamma` and so on.
     pub(crate) fn write(&self, prefix: &str, tensors: &mut Tensors) {
         for (index, block) in self.blocks.iter().enumerate() {
             let (g, layer) = (&block.geometry, format!("{prefix}L{}", index + 1));
@@ -114,6 +118,9 @@ impl Network {
             }
             for (name, values) in block.norm.parts() {
                 tensors.insert(format!("{layer}.norm.{name}"), &[values.len()], values);
+            }
+            if let Some(variances) = &block.variances {
+                tensors.insert(format!("{layer}.variances"), &[variances.len()], variances);
             }
         }
     }
@@ -143,10 +150,28 @@ impl Network {
                 true => Some(tensors.take(path, &format!("{layer}.bias"), &[g.filters])?),
                 false => None,
             };
-            Ok(Block { geometry: g, weights, bias, norm })
+            let name = format!("{layer}.variances");
+            let variances = match tensors.get(&name).is_some() {
+                true => Some(tensors.take(path, &name, &[g.filters])?),
+                false => None,
+            };
+            if variances.iter().flatten().any(|&variance| variance < 0.0) {
+                let problem = format!("the tensor '{name}' holds a negative variance");
+                return Err(Error::file(path, problem));
+            }
+            Ok(Block { geometry: g, weights, bias, norm, variances })
         });
         let blocks = blocks.collect::<Result<_>>()?;
         Ok(Self { spec, projection, activation, blocks })
+    }
+
+    /// With the variances, all 1, that a rule that adapts starts from.
+    #[must_use]
+    pub(crate) fn adapting(mut self, adapts: bool) -> Self {
+        for block in self.blocks.iter_mut().filter(|_| adapts) {
+            block.variances = Some(vec![1.0; block.geometry.filters]);
+        }
+        self
     }
 
     /// Number of layers.

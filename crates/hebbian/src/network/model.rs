@@ -6,7 +6,7 @@ use hebbian_data::Preprocess;
 use hebbian_data::preprocess::Parts;
 use serde::{Deserialize, Serialize};
 
-use super::{Head, HeadKind, Network, NetworkSpec, Tensors, toml_problem, write_atomically};
+use super::{Block, Head, HeadKind, Network, NetworkSpec, Tensors, toml_problem, write_atomically};
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::rules::{self, Projection};
@@ -103,6 +103,7 @@ impl Model {
         seed: u64,
     ) -> Result<Self> {
         let network = Network::new(spec, rule.projection(), rule.activation(), seed)?;
+        let network = network.adapting(rule.adapts());
         let rule = RuleRecord { name: rule.name().into(), params: rule.params() };
         Ok(Self { rule: Some(rule), ..Self::of(network, preprocess, seed) })
     }
@@ -193,16 +194,21 @@ impl Model {
             return Err(Error::file(toml_path, problem));
         }
         let in_file = |e: Error| Error::file(toml_path, e.to_string());
-        let (projection, activation) = match &file.rule {
+        let (projection, activation, adapts) = match &file.rule {
             Some(RuleRecord { name, params }) => {
                 let rule = rules::build(name, params.clone()).map_err(in_file)?;
-                (rule.projection(), rule.activation())
+                (rule.projection(), rule.activation(), rule.adapts())
             }
-            None => (Projection::Plain, Activation::Relu),
+            None => (Projection::Plain, Activation::Relu, false),
         };
         let geometries = file.network.geometries().map_err(in_file)?;
         let mut tensors = Tensors::from_bytes(path, bytes)?;
         let network = Network::read(file.network, projection, activation, "", path, &mut tensors)?;
+        let lacks = |block: &Block| adapts && block.variances.is_none();
+        if let Some(layer) = network.blocks.iter().position(lacks) {
+            let problem = format!("the tensor 'L{}.variances' is missing", layer + 1);
+            return Err(Error::file(path, problem));
+        }
         let classes = file.classes.len();
         let head = if classes == 0 {
             None

@@ -87,7 +87,8 @@ pub(crate) struct Lane {
     pub(crate) packing: Packing,
     /// Sum of `A^T A`, C x C.
     pub(crate) gram: Vec<f32>,
-    /// Sums of the denominators and of the gates, C each.
+    /// Sums that the gates keep (denominators, and what a rule that adapts goes
+    /// by), and sums of the gates, C.
     pub(crate) denominators: Vec<f32>,
     pub(crate) gate_sums: Vec<f32>,
     /// Whether `product` holds sums of the batch at hand.

@@ -10,10 +10,15 @@
 //! ```
 //!
 //! `f` is `max(0, u)` for `hpca` and the hyperbolic tangent for `hpca-tanh`.
+//!
+//! `hpca-tanh-adaptive` learns by the tangent of the projection over its
+//! running spread ([`super::adaptive`]); its forward pass has the plain tangent.
+//! It follows the published description; there is no published update at hand
+//! that it could be held against, so tests hold it to the form below alone.
 
 use super::{
-    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples, inner, parse,
-    response, response::respond,
+    GateWgsl, NoParams, Projections, Real, Reconstruction, Rule, RuleInfo, Samples,
+    adaptive::Spread, inner, parse, response, response::respond,
 };
 use crate::ops::Activation;
 
@@ -34,6 +39,16 @@ pub(super) const HPCA_TANH: RuleInfo = RuleInfo {
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(Hpca { activation: Activation::Tanh }))
+    },
+};
+
+pub(super) const HPCA_TANH_ADAPTIVE: RuleInfo = RuleInfo {
+    name: "hpca-tanh-adaptive",
+    summary: "the same, learning by tanh over each neuron's running spread",
+    learning_rate: 1e-3,
+    build: |params| {
+        parse::<NoParams>(params)?;
+        Ok(Box::new(AdaptiveHpca::default()))
     },
 };
 
@@ -70,19 +85,62 @@ impl Rule for Hpca {
     }
 
     fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64> {
-        naive(samples, self.activation)
+        naive(samples, |_, u| respond(self.activation, u))
     }
 
     fn naive_f32(&self, samples: &Samples<'_, f32>) -> Vec<f32> {
-        naive(samples, self.activation)
+        naive(samples, |_, u| respond(self.activation, u))
     }
 }
 
-fn naive<T: Real>(samples: &Samples<'_, T>, activation: Activation) -> Vec<T> {
+/// HPCA by adaptive tanh; it has no parameters.
+#[derive(Clone, Debug, Default)]
+pub struct AdaptiveHpca {
+    spread: Spread,
+}
+
+impl Rule for AdaptiveHpca {
+    fn name(&self) -> &'static str {
+        HPCA_TANH_ADAPTIVE.name
+    }
+
+    fn activation(&self) -> Activation {
+        Activation::Tanh
+    }
+
+    fn reconstruction(&self) -> Reconstruction {
+        Reconstruction::Prefix
+    }
+
+    fn adapts(&self) -> bool {
+        true
+    }
+
+    fn with_variances(&self, variances: &[f32]) -> Option<Box<dyn Rule>> {
+        Some(Box::new(Self { spread: Spread::of(variances) }))
+    }
+
+    #[inline(always)]
+    fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]) {
+        self.spread.gate(projections, a, denominators);
+    }
+
+    fn naive_f64(&self, samples: &Samples<'_, f64>) -> Vec<f64> {
+        naive(samples, |i, u| self.spread.respond(i, u))
+    }
+
+    fn naive_f32(&self, samples: &Samples<'_, f32>) -> Vec<f32> {
+        naive(samples, |i, u| self.spread.respond(i, u))
+    }
+}
+
+/// The update by the responses `f` of neurons to their projections.
+fn naive<T: Real>(samples: &Samples<'_, T>, f: impl Fn(usize, T) -> T) -> Vec<T> {
     response::mean(samples, |x, delta| {
         let mut unexplained = x.to_vec();
-        for (w, delta) in samples.weights().zip(delta.chunks_exact_mut(samples.d)) {
-            let y = respond(activation, inner(w, x));
+        let neurons = samples.weights().zip(delta.chunks_exact_mut(samples.d));
+        for (i, (w, delta)) in neurons.enumerate() {
+            let y = f(i, inner(w, x));
             for ((e, &w), delta) in unexplained.iter_mut().zip(w).zip(delta) {
                 *e -= y * w;
                 *delta += y * *e;

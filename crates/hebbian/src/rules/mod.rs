@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::linalg::simd;
 use crate::ops::Activation;
 
+mod adaptive;
 mod competition;
 mod reconstruction;
 mod response;
@@ -145,8 +146,20 @@ pub trait Rule: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it reads how widely the projections of a neuron spread: a layer
+    /// then carries their running variances from step to step.
+    fn adapts(&self) -> bool {
+        false
+    }
+
+    /// The rule with a layer's running variances (C); none unless it adapts.
+    fn with_variances(&self, _variances: &[f32]) -> Option<Box<dyn Rule>> {
+        None
+    }
+
     /// Writes the gates `A` (rows x C) and adds the rows' share of the
-    /// denominators (C). Marked `#[inline(always)]` so that
+    /// denominators (C); a rule that adapts adds, after these, to the sums of
+    /// the projections (C) and of their squares (C). Marked `#[inline(always)]` so that
     /// [`Rule::gate_vectorised`] reaches into it.
     fn gate(&self, projections: &Projections<'_>, a: &mut [f32], denominators: &mut [f32]);
 
@@ -234,12 +247,12 @@ macro_rules! rules {
 }
 
 rules![
-    hpca: HPCA, HPCA_TANH;
+    hpca: HPCA, HPCA_TANH, HPCA_TANH_ADAPTIVE;
     soft_wta: SOFT_WTA;
     power_soft_wta: POWER_SOFT_WTA;
     k_wta: K_WTA;
     oja_subspace: OJA_SUBSPACE;
-    ica: ICA, HICA;
+    ica: ICA, HICA, ICA_NORMALISED, HICA_NORMALISED;
     hebb: HEBB;
 ];
 

@@ -24,6 +24,10 @@ pub enum Reconstruction {
     /// out and `A^T U W - diag(d) W` subtracted, or `tril(A^T U) W - diag(d) W`
     /// for a prefix.
     Unmixing(Reach),
+    /// What unmixing subtracts but for each neuron's own weight, less its part
+    /// along that: `A^T U W` or `tril(A^T U) W`, of whose rows `w_i w_i^T` times
+    /// themselves is taken away.
+    Tangent(Reach),
 }
 
 impl Reconstruction {
@@ -34,13 +38,18 @@ impl Reconstruction {
             Self::Own | Self::Decay(_) => None,
             Self::Prefix => Some(Reach::Prefix),
             Self::All => Some(Reach::All),
-            Self::Unmixing(reach) => Some(reach),
+            Self::Unmixing(reach) | Self::Tangent(reach) => Some(reach),
         }
     }
 
     /// Whether projections stand on the right of that product, and `A^T X` is
     /// left out.
     pub fn unmixes(self) -> bool {
-        matches!(self, Self::Unmixing(_))
+        matches!(self, Self::Unmixing(_) | Self::Tangent(_))
+    }
+
+    /// Whether an update keeps its part across a neuron's weight alone.
+    pub fn is_tangent(self) -> bool {
+        matches!(self, Self::Tangent(_))
     }
 }

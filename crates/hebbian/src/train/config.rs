@@ -37,6 +37,32 @@ pub enum PretrainOrder {
     Successive,
 }
 
+/// How the learning rate of pre-training goes on from its first value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// It stays (published).
+    #[default]
+    Constant,
+    /// It falls to 0, by the same amount at every step of the layer's epochs.
+    Linear,
+}
+
+impl Schedule {
+    /// What the first rate is multiplied by at step `step` (from 0) of `steps`.
+    pub fn factor(self, step: usize, steps: usize) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Linear => 1.0 - step as f64 / steps.max(1) as f64,
+        }
+    }
+
+    /// Whether it is the published one.
+    pub fn is_constant(&self) -> bool {
+        *self == Self::Constant
+    }
+}
+
 /// Settings of Hebbian pre-training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -48,6 +74,9 @@ pub struct PretrainConfig {
     /// Learning rate; 0 leaves the random weights and measures the running
     /// statistics alone, the baseline of every figure.
     pub lr: LayerRates,
+    /// How the rate goes on from there.
+    #[serde(skip_serializing_if = "Schedule::is_constant")]
+    pub schedule: Schedule,
     /// Order in which layers learn.
     pub order: PretrainOrder,
     /// Stop when no layer's weights changed by more than this, relative to
@@ -56,11 +85,11 @@ pub struct PretrainConfig {
 }
 
 impl Default for PretrainConfig {
-    /// 2 epochs, batches of 64, learning rate 1e-3, all layers together, no
-    /// early stop.
+    /// 2 epochs, batches of 64, constant learning rate 1e-3, all layers
+    /// together, no early stop.
     fn default() -> Self {
-        let (lr, order) = (LayerRates::All(1e-3), PretrainOrder::Together);
-        Self { epochs: 2, batch: 64, lr, order, tolerance: 0.0 }
+        let (lr, schedule) = (LayerRates::All(1e-3), Schedule::Constant);
+        Self { epochs: 2, batch: 64, lr, schedule, order: PretrainOrder::Together, tolerance: 0.0 }
     }
 }
 
@@ -277,6 +306,19 @@ mod tests {
         assert!(unknown.contains("mlp") && unknown.contains("hidden"), "{unknown}");
         let none = read("classifier = { hidden = 0 }").unwrap().check().unwrap_err().to_string();
         assert_eq!(none, "finetune.classifier.hidden: is 0; it must be 1 to 65536");
+    }
+
+    #[test]
+    fn schedules_of_pretraining() {
+        let rates = |schedule: Schedule| [0, 1, 3].map(|step| schedule.factor(step, 4));
+        assert_eq!(rates(Schedule::Constant), [1.0; 3]);
+        assert_eq!(rates(Schedule::Linear), [1.0, 0.75, 0.25]);
+        let read = |text: &str| toml::from_str::<PretrainConfig>(text);
+        let linear = read("schedule = \"linear\"").unwrap();
+        assert_eq!(read(&toml::to_string(&linear).unwrap()).unwrap(), linear);
+        // The published one is not written, as before there was a choice.
+        assert!(!toml::to_string(&PretrainConfig::default()).unwrap().contains("schedule"));
+        assert!(read("schedule = \"cosine\"").unwrap_err().to_string().contains("linear"));
     }
 
     #[test]

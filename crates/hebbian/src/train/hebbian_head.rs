@@ -88,6 +88,7 @@ impl HebbianHead {
         let mut sums = UpdateSums {
             numerators: vec![0.0; self.weights.len()],
             denominators: vec![0.0; self.classes],
+            ..UpdateSums::default()
         };
         for (x, &label) in features.chunks_exact(f).zip(labels) {
             let class = label as usize;

@@ -12,7 +12,9 @@ mod probe;
 mod vae;
 
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};
-pub use config::{FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol, VaeConfig};
+pub use config::{
+    FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol, Schedule, VaeConfig,
+};
 pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};

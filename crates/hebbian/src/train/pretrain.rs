@@ -77,7 +77,6 @@ pub fn pretrain(
             PretrainOrder::Together => 0..depth,
             PretrainOrder::Successive => cursor.turn..cursor.turn + 1,
         };
-        let rates: Vec<f64> = learning.clone().map(|layer| config.lr.of(layer)).collect();
         while cursor.epoch < config.epochs {
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
             let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
@@ -92,6 +91,10 @@ pub fn pretrain(
                 if used > 0 {
                     model.preprocess.apply(&batch, &mut x)?;
                     let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
+                    let done = cursor.epoch * steps + cursor.batch;
+                    let factor = config.schedule.factor(done, config.epochs * steps);
+                    let rate = |layer| factor * config.lr.of(layer);
+                    let rates: Vec<f64> = learning.clone().map(rate).collect();
                     let step = HebbianStep {
                         rule,
                         x: &x,
@@ -174,7 +177,7 @@ pub(super) fn check_finite(network: &Network, step: usize) -> Result<()> {
     for (index, block) in network.blocks.iter().enumerate() {
         let norm = block.norm.parts().into_iter().map(|(_, values)| values);
         let finite = |x: &Vec<f32>| x.iter().all(|x| x.is_finite());
-        if !norm.chain([&block.weights]).chain(&block.bias).all(finite) {
+        if !norm.chain([&block.weights]).chain(&block.bias).chain(&block.variances).all(finite) {
             let layer = format!("L{}", index + 1);
             return Err(Error::Diverged { stage: "pre-training", layer, step });
         }

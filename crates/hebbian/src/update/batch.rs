@@ -59,7 +59,7 @@ pub(super) fn own_factors(
         Reconstruction::Own => Some(gate_sums()),
         Reconstruction::Decay(rate) => Some(denominators.iter().map(|d| rate * d).collect()),
         Reconstruction::Unmixing(_) => Some(denominators.iter().map(|d| -d).collect()),
-        Reconstruction::Prefix | Reconstruction::All => None,
+        Reconstruction::Prefix | Reconstruction::All | Reconstruction::Tangent(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::batch::{Given, ROWS};
 use super::target::Target;
-use super::{Order, Scratch, UpdateSums, batch, row_norms};
+use super::{Moments, Order, Scratch, UpdateSums, batch, row_norms};
 use crate::linalg::{Panels, add_assign, sum_of_squares};
 use crate::ops::{Geometry, gather, project_batch};
 use crate::rules::{Projections, Reconstruction, Rule, Samples};
@@ -33,16 +33,18 @@ pub fn published_update(rule: &dyn Rule, d: usize, patches: &[f32], weights: &[f
     let norms = row_norms(weights, d);
     let patch_norm: Vec<f32> = patches.chunks_exact(d).map(|x| sum_of_squares(x).sqrt()).collect();
     let mut gates = vec![0.0; u.len()];
-    let mut denominators = vec![0.0; c];
+    let mut denominators = vec![0.0; Moments::kept(rule, c)];
     let rows = u.chunks(ROWS * c).zip(patch_norm.chunks(ROWS)).zip(gates.chunks_mut(ROWS * c));
     for ((u, patch_norm), gates) in rows {
-        let mut own = vec![0.0; c];
+        let mut own = vec![0.0; denominators.len()];
         let projections = Projections { u, patch_norm, weight_norm: &norms };
         rule.gate_vectorised(&projections, gates, &mut own);
         add_assign(&mut denominators, &own);
     }
+    let moments = Moments::split_off(&mut denominators, c);
     let given = Given { patches, gates: &gates, projections: u };
-    in_order((rule.reconstruction(), Order::Gram), d, &given, weights, denominators)
+    let order = (rule.reconstruction(), Order::Gram);
+    UpdateSums { moments, ..in_order(order, d, &given, weights, denominators) }
 }
 
 /// The sums of patches (N x D) and their gates (N x C), the products taken in
@@ -70,8 +72,11 @@ fn in_order(
     weights: &[f32],
     denominators: Vec<f32>,
 ) -> UpdateSums {
-    let mut sums = UpdateSums { numerators: vec![0.0; weights.len()], denominators: Vec::new() };
+    let mut sums = UpdateSums::of_length(weights.len());
     let target = Target::Sums { weights, sums: &mut sums };
     batch::from_batch(target, order, given, d, denominators, &mut Scratch::default());
+    if order.0.is_tangent() {
+        sums.keep_tangent(weights);
+    }
     sums
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::batch::{self, Given, Subtract, add_gram, clear_above, own_factors};
 use super::target::{Block, Target};
-use super::{UpdateSums, choose_order, row_norms};
+use super::{Moments, UpdateSums, choose_order, row_norms};
 use crate::linalg::{add_assign, add_column_sums};
 use crate::ops::{
     Geometry, Lane, Response, TilePatches, Workspace, finish_batch, finish_tile, gather_batch,
@@ -31,13 +31,15 @@ pub fn hebbian_step(
     workspace: &mut Workspace,
     out: &mut [f32],
 ) -> UpdateSums {
-    let mut sums = UpdateSums { numerators: vec![0.0; weights.len()], denominators: Vec::new() };
-    step(rule, g, batch, x, Target::Sums { weights, sums: &mut sums }, workspace, out);
+    let mut sums = UpdateSums::of_length(weights.len());
+    let target = Target::Sums { weights, sums: &mut sums };
+    sums.moments = step(rule, g, batch, x, target, workspace, out);
     sums
 }
 
 /// [`hebbian_step`], the update applied at once with learning rate `lr`: the
-/// same bits as [`UpdateSums::apply`], with fewer trips through memory.
+/// same bits as [`UpdateSums::apply`], with fewer trips through memory. Returns
+/// what a rule that adapts goes by in later steps.
 #[allow(clippy::too_many_arguments)]
 pub fn hebbian_step_applied(
     rule: &dyn Rule,
@@ -48,8 +50,8 @@ pub fn hebbian_step_applied(
     lr: f32,
     workspace: &mut Workspace,
     out: &mut [f32],
-) {
-    step(rule, g, batch, x, Target::Apply { weights, lr }, workspace, out);
+) -> Moments {
+    step(rule, g, batch, x, Target::Apply { weights, lr }, workspace, out)
 }
 
 fn step(
@@ -60,12 +62,19 @@ fn step(
     target: Target<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
-) {
-    if unfolds(g, batch) {
-        unfolded(rule, g, batch, x, target, workspace, out);
-    } else {
-        tiled(rule, g, batch, x, target, workspace, out);
+) -> Moments {
+    let form = if unfolds(g, batch) { unfolded } else { tiled };
+    if !rule.reconstruction().is_tangent() {
+        return form(rule, g, batch, x, target, workspace, out);
     }
+    // What lies along a neuron's weight is known once its row is whole.
+    let weights = target.weights();
+    let mut sums = UpdateSums::of_length(weights.len());
+    let apart = Target::Sums { weights, sums: &mut sums };
+    let moments = form(rule, g, batch, x, apart, workspace, out);
+    sums.keep_tangent(weights);
+    target.take(sums);
+    moments
 }
 
 /// Whether a step reads the norms of the weights.
@@ -116,8 +125,9 @@ fn tiled(
     target: Target<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
-) {
+) -> Moments {
     let (c, d) = (g.filters, g.patch_len());
+    let kept = Moments::kept(rule, c);
     let reconstruction = rule.reconstruction();
     let (reach, unmixes) = (reconstruction.reach(), reconstruction.unmixes());
     let weights = target.weights();
@@ -130,7 +140,7 @@ fn tiled(
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
-        lane.clear(c, if reach.is_some() { c } else { 0 });
+        lane.clear(kept, if reach.is_some() { c } else { 0 });
         for tile in tiles(g, images.len(), tile_numbers(g)) {
             let first = lane.begin_sums(product_len);
             let Lane {
@@ -155,7 +165,7 @@ fn tiled(
             let responses = sized(responses, tile.rows * c);
             patches.project(packed, points, responses);
             let gates = sized(gates, tile.rows * c);
-            gating.gate(responses, norms, gates, &mut denominators[..c]);
+            gating.gate(responses, norms, gates, &mut denominators[..kept]);
             if !unmixes {
                 patches.outer(gates, !first, packing, points, &mut product[..product_len]);
             }
@@ -175,8 +185,9 @@ fn tiled(
         sum_products(g, lanes, product);
     }
     let product = &*product;
-    let mut denominators = vec![0.0; c];
+    let mut denominators = vec![0.0; kept];
     sum_lanes(lanes, &mut denominators, |lane| &lane.denominators);
+    let moments = Moments::split_off(&mut denominators, c);
     let sum = |len: usize, part: fn(&Lane) -> &Vec<f32>| {
         let mut sums = vec![0.0; len];
         sum_lanes(lanes, &mut sums, part);
@@ -202,6 +213,7 @@ fn tiled(
             out.copy_from_slice(&product[at..at + out.len()]);
         }
     });
+    moments
 }
 
 /// All patches at once, the work split by neuron or patch column.
@@ -213,8 +225,9 @@ fn unfolded(
     target: Target<'_>,
     workspace: &mut Workspace,
     out: &mut [f32],
-) {
+) -> Moments {
     let (n, c, d) = (batch * g.positions(), g.filters, g.patch_len());
+    let kept = Moments::kept(rule, c);
     let Workspace { patches, projections, panels, gates, scratch, .. } = workspace;
     let patches = &*gather_batch(g, batch, x, patches);
     let mut norms = vec![0.0; if needs_norms(rule) { c } else { 0 }];
@@ -227,17 +240,19 @@ fn unfolded(
         .zip(gates.par_chunks_mut(ROWS * c))
         .zip(patches.par_chunks(ROWS * d))
         .map(|((u, gates), patches)| {
-            let mut denominators = vec![0.0; c];
+            let mut denominators = vec![0.0; kept];
             let norms = if rule.needs_patch_norms() { row_norms(patches, d) } else { Vec::new() };
             gating.gate(u, &norms, gates, &mut denominators);
             denominators
         })
         .collect();
-    let mut denominators = vec![0.0; c];
+    let mut denominators = vec![0.0; kept];
     parts.iter().for_each(|part| add_assign(&mut denominators, part));
+    let moments = Moments::split_off(&mut denominators, c);
     let reconstruction = rule.reconstruction();
     let order = (reconstruction, choose_order(reconstruction, n, c, d));
     let given = Given { patches, gates, projections: u };
     batch::from_batch(target, order, &given, d, denominators, scratch);
     finish_batch(g, batch, u, &gating.response, out, None);
+    moments
 }

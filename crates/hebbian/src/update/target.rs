@@ -37,6 +37,14 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Takes an update that was made apart.
+    pub(super) fn take(self, made: UpdateSums) {
+        match self {
+            Self::Sums { sums, .. } => *sums = made,
+            Self::Apply { weights, lr } => made.apply(lr, weights),
+        }
+    }
+
     /// Cuts the update (C x D) into at most [`PARTS`] parts. The denominators
     /// are those of the whole batch.
     pub(super) fn parts(self, cut: Cut, d: usize, mut denominators: Vec<f32>) -> Parts<'a> {

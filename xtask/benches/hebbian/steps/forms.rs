@@ -56,7 +56,8 @@ fn update(
         published_update(rule, d, &patches, weights)
     } else {
         let numerators = naive_update(rule, d, &patches, weights);
-        UpdateSums { numerators, denominators: vec![1.0; g.filters] }
+        let denominators = vec![1.0; g.filters];
+        UpdateSums { numerators, denominators, ..UpdateSums::default() }
     };
     let scale = block.scale(rule.projection());
     let response = block.response(scale.as_deref(), rule.activation());

@@ -35,11 +35,7 @@ pub(crate) fn measure(bench: &Bench, round: usize) -> Result<Steps> {
         steps.add(bench, Work::Forward, Form::Engine, batch)?;
         for name in RULES {
             if round == 0 {
-                let rule = rule(name)?;
-                eprintln!("{name}: do its forms agree on {batch} images?");
-                let network = subject.projecting(rule.projection());
-                let apart = forms::compare(rule.as_ref(), network, &subject.x)?;
-                steps.largest_difference = steps.largest_difference.max(apart);
+                steps.compare(name, &subject)?;
             }
             // One image at any batch size: its time is in proportion.
             if index == 0 {
@@ -64,7 +60,27 @@ impl Steps {
         }
     }
 
-    fn add(&mut self, bench: &Bench, work: Work, form: Form, images: usize) -> Result<()> {
+    /// Compares the forms of a rule.
+    ///
+    /// # Errors
+    /// If they do not agree.
+    pub(crate) fn compare(&mut self, name: &str, subject: &Subject) -> Result<()> {
+        let (rule, images) = (rule(name)?, subject.labels.len());
+        eprintln!("{name}: do its forms agree on {images} images?");
+        let network = subject.projecting(rule.projection());
+        let apart = forms::compare(rule.as_ref(), network, &subject.x)?;
+        self.largest_difference = self.largest_difference.max(apart);
+        Ok(())
+    }
+
+    /// Measures one more row.
+    pub(crate) fn add(
+        &mut self,
+        bench: &Bench,
+        work: Work,
+        form: Form,
+        images: usize,
+    ) -> Result<()> {
         eprintln!("{work}, {form}, {images}");
         let inputs = bench.inputs(images.max(bench.batches[0]))?;
         let timing = work.measure_apart(&bench.device, form, &inputs, images, bench.runs)?;

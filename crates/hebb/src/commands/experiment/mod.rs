@@ -11,7 +11,7 @@ use hebbian::engine::Device;
 use hebbian::error::Error;
 use hebbian_lab::estimate::duration;
 use hebbian_lab::grid::percent;
-use hebbian_lab::run::{Event, Outcome, Preview, preview, save_results};
+use hebbian_lab::run::{Event, Outcome, Preview, State, preview};
 use hebbian_lab::{Data, Experiment, Options, Summary, markdown, run as run_cells};
 use serde_json::json;
 
@@ -31,7 +31,15 @@ pub fn run(command: &ExperimentCommand) -> Result<()> {
 fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     let device = Device::open(&args.device)?;
     let experiment = Experiment::read(&args.file)?;
-    let options = Options { shard: args.shard, only: args.only.clone(), max_cells: args.max_cells };
+    let options = Options {
+        shard: args.shard,
+        only: args.only.clone(),
+        layers: args.layer.clone(),
+        fractions: args.labels.clone(),
+        seeds: args.seed.clone(),
+        max_cells: args.max_cells,
+        results: args.results.clone(),
+    };
     let mut progress = Progress::default();
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
     let data = Data::open(&experiment, &args.data, args.cache.as_deref(), observer)?;
@@ -40,9 +48,6 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     }
     let observer = &mut |event: Event<'_>| tell(&mut progress, event);
     let outcome = run_cells(&experiment, &data, &args.out, &device, &options, observer)?;
-    if let Some(path) = &args.results {
-        save_results(&args.out, path, &outcome.lines)?;
-    }
     if args.json {
         print_json(&outcome.lines)?;
     } else {
@@ -74,13 +79,14 @@ fn tell(progress: &mut Progress, event: Event<'_>) {
 /// Prints what would be done.
 fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
     if json {
-        let cells = preview.cells.iter().map(|(cell, done)| {
+        let cells = preview.cells.iter().map(|(cell, state)| {
             json!({
                 "method": cell.method.name,
                 "layer": cell.layer,
                 "fraction": cell.fraction,
                 "seed": cell.seed,
-                "done": done,
+                "done": state.is_done(),
+                "known": *state == State::Known,
             })
         });
         return print_json(&json!({
@@ -91,15 +97,19 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
             "parts_guessed": preview.left.guessed,
         }));
     }
-    let rows = preview.cells.iter().map(|(cell, done)| {
+    let rows = preview.cells.iter().map(|(cell, state)| {
         let labels = format!("{}%", percent(cell.fraction));
-        let state = if *done { "done" } else { "" };
+        let state = match state {
+            State::Missing => "",
+            State::Done => "done",
+            State::Known => "known",
+        };
         let row = [&cell.method.name, cell.layer, &labels, &cell.seed.to_string(), state];
         row.map(str::to_owned).to_vec()
     });
     let rows: Vec<_> = rows.collect();
     print_table(&["method", "layer", "labels", "seed", ""], &rows)?;
-    let done = preview.cells.iter().filter(|(_, done)| *done).count();
+    let done = preview.cells.iter().filter(|(_, state)| state.is_done()).count();
     say!(
         "\n{done} of {} cells done, {} of {} pre-trainings; time left: {}",
         preview.cells.len(),
@@ -115,7 +125,10 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
 
 /// Says what is missing, if anything is.
 fn end(outcome: &Outcome, file: &Path, out: &Path) -> Result<()> {
-    let Outcome { cells, done, failed, .. } = outcome;
+    let Outcome { cells, done, known, failed, .. } = outcome;
+    if *known > 0 {
+        eprintln!("{known} of {cells} cells were known from the results given");
+    }
     if let Some((cell, problem)) = failed.first() {
         bail!("{} of {cells} cells can't be done; the first, {cell}: {problem}", failed.len());
     }

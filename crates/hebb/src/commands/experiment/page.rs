@@ -14,15 +14,22 @@ use crate::report::{Frame, Measured, Report, ResultGroup, ResultRow, Section, Se
 /// Fewest runs whose interval is drawn: that of two is wider than the chart.
 const DRAWN: usize = 3;
 
+/// Least share of the longest time that a bar is drawn for.
+const SHOWN: f64 = 0.005;
+
+/// Most lines that an eye can follow in one chart; of more, tables say it better.
+const LINES: usize = 8;
+
 /// The whole page. Pictures come from `out`, the folder the work was done in.
 pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<Report> {
     let e = summary.experiment;
     let mut sections = vec![table(summary)];
     sections.extend(gains(summary));
-    if e.layers.len() > 1 {
+    let rows = summary.methods.iter().filter(|method| summary.is_measured(method)).count();
+    if e.layers.len() > 1 && rows <= LINES {
         sections.push(by_layer(summary));
     }
-    if e.regimes.len() > 1 {
+    if e.regimes.len() > 1 && rows <= LINES {
         sections.push(by_labels(summary));
     }
     sections.extend(convergence(summary));
@@ -64,11 +71,12 @@ fn table(summary: &Summary<'_>) -> Section {
                 name: method.clone(),
                 series,
                 runs: markdown::runs(&row),
-                cells: row.into_iter().map(measured).collect(),
+                cells: row.iter().map(|place| measured(place, &row)).collect(),
             })
         });
         ResultGroup { name, rows: rows.collect() }
     });
+    let groups = groups.filter(|group: &ResultGroup| !group.rows.is_empty());
     Section::Results {
         heading: format!("{} accuracy, %", capital(e.judged_on())),
         caption: summary.notes().join(" "),
@@ -89,7 +97,7 @@ fn gains(summary: &Summary<'_>) -> Option<Section> {
         let row = summary.row(fraction, method);
         row.iter().any(|place| place.gain.is_some()).then(|| {
             let name = format!("{method}, {}%", percent(fraction));
-            let gains = row.iter().map(|place| markdown::gain(place).unwrap_or_default());
+            let gains = row.iter().map(|place| markdown::shown_gain(place, &row));
             [name, markdown::pairs(&row)].into_iter().chain(gains).collect()
         })
     });
@@ -111,9 +119,11 @@ fn capital(word: &str) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
 
-fn measured(place: &Place) -> Measured {
+/// A place of a row.
+fn measured(place: &Place, row: &[&Place]) -> Measured {
     let sample = place.sample.as_ref();
     Measured {
+        runs: sample.filter(|_| markdown::differ(row)).map(|s| s.n().to_string()),
         value: sample.map(|s| format!("{:.2}", s.mean)),
         margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
         paper: place.paper.map(|p| format!("{p:.2}")),
@@ -208,18 +218,19 @@ fn by_labels(summary: &Summary<'_>) -> Section {
 fn convergence(summary: &Summary<'_>) -> Option<Section> {
     let e = summary.experiment;
     let asked = e.convergence.as_ref()?;
-    let panels = summary.methods.iter().filter_map(|method| {
-        let probes = summary.convergence(method);
-        let series = asked.layers.iter().map(|layer| Series {
-            name: layer.clone(),
-            points: probes
+    let panels = asked.layers.iter().filter_map(|layer| {
+        let of_layer = |method: &String| Series {
+            name: method.clone(),
+            points: summary
+                .convergence(method)
                 .iter()
                 .filter(|probe| probe.layer == *layer)
                 .map(|probe| (probe.epoch as f64, 100.0 * probe.accuracy))
                 .collect(),
             ..Series::default()
-        });
-        (!probes.is_empty()).then(|| (method.clone(), series.collect()))
+        };
+        let series: Vec<Series> = summary.methods.iter().map(of_layer).collect();
+        series.iter().any(|s| !s.points.is_empty()).then(|| (layer.clone(), series))
     });
     let panels: Vec<(String, Vec<Series>)> = panels.collect();
     (!panels.is_empty()).then(|| Section::Panels {
@@ -244,11 +255,17 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
     if summary.rankings.is_empty() {
         return None;
     }
-    let rows = summary.rankings.iter().map(|r| {
+    // Methods in the order of the file, within each amount of labels.
+    let mut ranked: Vec<_> = summary.rankings.iter().collect();
+    let method = |name: &String| summary.methods.iter().position(|method| method == name);
+    ranked.sort_by(|a, b| {
+        a.fraction.total_cmp(&b.fraction).then_with(|| method(&a.method).cmp(&method(&b.method)))
+    });
+    let rows = ranked.into_iter().map(|r| {
         let value = |v: f64| format!("{v:.2}");
         vec![
             format!("{}, {}, {}%", r.method, r.layer, percent(r.fraction)),
-            r.k.map_or("whole ranking".into(), |k| k.to_string()),
+            r.k.map_or("all".into(), |k| k.to_string()),
             r.precision.map(value).unwrap_or_default(),
             value(r.retrieved),
             value(r.truncated),
@@ -264,7 +281,7 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
             "Every {} image against all training images, by Euclidean distance, ties by \
                   index. The three definitions of average precision divide by the relevant images \
                   among those ranked (retrieved), by the smaller of the rank and the relevant \
-                  images (truncated), by the relevant images (relevant).",
+                  images (truncated), by the relevant images (relevant); over all images they are one.",
             summary.experiment.judged_on()
         ),
         columns: columns.map(str::to_owned).to_vec(),
@@ -287,6 +304,8 @@ fn times(summary: &Summary<'_>) -> Option<Section> {
             bars.push((format!("{}: {name}", method.name), seconds / 60.0));
         }
     }
+    let longest = bars.iter().map(|bar: &(String, f64)| bar.1).fold(0.0, f64::max);
+    bars.retain(|bar| bar.1 >= SHOWN * longest);
     (!bars.is_empty()).then(|| Section::Bars {
         heading: "Where the time went".into(),
         caption: "All runs together.".into(),

@@ -18,7 +18,8 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
     let summary = Summary::new(&experiment, &lines);
     if summary.foreign > 0 {
         let n = summary.foreign;
-        eprintln!("warning: {n} lines of {} are of no cell of this file", from.display());
+        let from = from.display();
+        eprintln!("warning: {n} lines of {from} are of no cell of this file, or of other settings");
     }
     say!("{}", markdown::table(&summary).trim_end());
     if let Some(html) = &args.html {

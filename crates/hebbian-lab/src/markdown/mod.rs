@@ -1,4 +1,7 @@
-//! The table as Markdown.
+//! Tables as Markdown: accuracy and gains here.
+
+mod convergence;
+mod rankings;
 
 use crate::Summary;
 use crate::grid::percent;
@@ -21,6 +24,23 @@ pub fn gain(place: &Place) -> Option<String> {
         None => format!("{:+.2}", gain.mean),
         Some(half_width) => format!("{:+.2} ± {half_width:.2}", gain.mean),
     })
+}
+
+/// A place's gain as it is printed in its row.
+pub fn shown_gain(place: &Place, row: &[&Place]) -> String {
+    let counts = |place: &&Place| place.gain.as_ref().map_or(0, Sample::n);
+    let n = place.gain.as_ref().filter(|_| are_uneven(row.iter().map(counts))).map(Sample::n);
+    shown(gain(place), n)
+}
+
+/// Whether places of a row rest on different numbers of runs.
+pub fn differ(row: &[&Place]) -> bool {
+    are_uneven(row.iter().map(|place| place.sample.as_ref().map_or(0, Sample::n)))
+}
+
+fn are_uneven(mut counts: impl Iterator<Item = usize>) -> bool {
+    let first = counts.next();
+    counts.any(|n| Some(n) != first)
 }
 
 /// How many runs a row's places rest on: one number, or the least and most.
@@ -56,8 +76,8 @@ pub fn table(summary: &Summary<'_>) -> String {
             if row.iter().all(|place| place.sample.is_none() && place.paper.is_none()) {
                 continue;
             }
-            let cells: Vec<String> = row.iter().map(|place| cell(place)).collect();
             let (labels, n) = (percent(regime.fraction), runs(&row));
+            let cells: Vec<String> = row.iter().map(|place| cell(place, &row)).collect();
             text += &format!("| {labels}% | {} | {n} | {} |\n", escaped(method), cells.join(" | "));
         }
     }
@@ -71,7 +91,7 @@ pub fn table(summary: &Summary<'_>) -> String {
     if e.paper.iter().any(|_| true) {
         text += "In parentheses, the paper's value.\n";
     }
-    text
+    text + &convergence::table(summary) + &rankings::table(summary)
 }
 
 fn head(summary: &Summary<'_>) -> String {
@@ -87,8 +107,8 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
         for method in &summary.methods {
             let row = summary.row(regime.fraction, method);
             if row.iter().any(|place| place.gain.is_some()) {
-                let cells: Vec<_> = row.iter().map(|p| gain(p).unwrap_or_default()).collect();
                 let (labels, n) = (percent(regime.fraction), pairs(&row));
+                let cells: Vec<_> = row.iter().map(|place| shown_gain(place, &row)).collect();
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
             }
@@ -104,14 +124,21 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
     )
 }
 
-fn cell(place: &Place) -> String {
-    let own = match value(place) {
-        Some(value) if place.best => format!("**{value}**"),
-        Some(value) => value,
-        None => String::new(),
-    };
-    let paper = place.paper.map(|paper| format!("({paper:.2})")).unwrap_or_default();
-    format!("{own} {paper}").trim().to_owned()
+/// A place as it is printed.
+fn cell(place: &Place, row: &[&Place]) -> String {
+    let own = value(place).map(|value| if place.best { format!("**{value}**") } else { value });
+    let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
+    let n = place.sample.as_ref().filter(|_| differ(row)).map(Sample::n);
+    shown(own, n) + &paper.unwrap_or_default()
+}
+
+/// A value, with its own n where that is not the row's.
+fn shown(value: Option<String>, n: Option<usize>) -> String {
+    match (value, n) {
+        (Some(value), Some(n)) => format!("{value}, n = {n}"),
+        (Some(value), None) => value,
+        (None, _) => "–".into(),
+    }
 }
 
 /// A name that does not end its cell.
@@ -133,6 +160,7 @@ mod tests {
             cell("HPCA", "L1", 0.1, 7, 0.41),
             cell("HPCA", "L1", 0.1, 8, 0.43),
             cell("none", "L1", 0.1, 7, 0.40),
+            cell("none", "L1", 0.1, 8, 0.40),
             cell("none", "L2", 0.1, 7, 0.30),
         ];
         let text = table(&Summary::new(&experiment, &lines));
@@ -142,9 +170,9 @@ mod tests {
             [
                 "| labels | method | n | L1 | L2 |",
                 "|---|---|---|---|---|",
-                "| 10% | none | 1 | 40.00 | 30.00 |",
-                "| 10% | HPCA | 0–2 | **42.00 ± 12.71** (33.54) |  |",
-                "| 10% | VAE | – |  | (34.41) |",
+                "| 10% | none | 1–2 | 40.00 ± 0.00, n = 2 | 30.00, n = 1 |",
+                "| 10% | HPCA | 0–2 | **42.00 ± 12.71**, n = 2 (33.54) | – |",
+                "| 10% | VAE | – | – | – (34.41) |",
             ]
         );
         assert!(text.contains("Somebody, Table 1") && text.contains("(Student's t)"), "{text}");
@@ -164,7 +192,7 @@ mod tests {
         let text = table(&Summary::new(&experiment, &lines));
         let gains = text.split("Gain over none, points").nth(1).unwrap();
         let rows: Vec<&str> = gains.lines().filter(|line| line.starts_with("| 10%")).collect();
-        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71 | +5.00 |"]);
+        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71, n = 2 | +5.00, n = 1 |"]);
         assert!(!table(&Summary::new(&example(), &lines)).contains("Gain"));
     }
 

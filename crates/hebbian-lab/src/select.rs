@@ -1,0 +1,207 @@
+//! Which cells of a grid a process runs.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use hebbian::error::{Error, Result};
+
+use crate::grid::percent;
+use crate::spec::same;
+use crate::{Cell, Experiment};
+
+/// A process's share of the cells: the `index`-th (from 0) of `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: usize,
+    of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    /// `i/n`, from `1/n` to `n/n`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parts =
+            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((i, of)) if (1..=of).contains(&i) => Ok(Self { index: i - 1, of }),
+            _ => Err(format!("'{text}' is no shard; the second of three is 2/3")),
+        }
+    }
+}
+
+/// Cells of a method, or of one of its layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Only {
+    method: String,
+    layer: Option<String>,
+}
+
+impl FromStr for Only {
+    type Err = String;
+
+    /// `METHOD` or `METHOD/LAYER`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (method, layer) = match text.split_once('/') {
+            Some((method, layer)) => (method, Some(layer.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self { method: method.to_owned(), layer })
+    }
+}
+
+/// Which cells a process runs, and what it need not run again.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Its share of them; all if absent.
+    pub shard: Option<Shard>,
+    /// Only these methods, or layers of them; all if empty.
+    pub only: Vec<Only>,
+    /// Only these layers; all if empty.
+    pub layers: Vec<String>,
+    /// Only these amounts of labels; all if empty.
+    pub fractions: Vec<f64>,
+    /// Only these seeds; all if empty.
+    pub seeds: Vec<u64>,
+    /// At most so many.
+    pub max_cells: Option<usize>,
+    /// A file of results that this run adds its own to; what it holds already
+    /// is not done again.
+    pub results: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether the cell at `index` of the grid is this process's.
+    pub(crate) fn takes(&self, index: usize, cell: &Cell<'_>, layers: usize) -> bool {
+        // Turned by one whenever layers and shards meet in the same way again:
+        // else a shard might be a single layer.
+        let share = self
+            .shard
+            .is_none_or(|s| (index + index / common_multiple(layers, s.of)) % s.of == s.index);
+        let named = |only: &Only| {
+            only.method == cell.method.name && only.layer.as_ref().is_none_or(|l| l == cell.layer)
+        };
+        share
+            && (self.only.is_empty() || self.only.iter().any(named))
+            && (self.layers.is_empty() || self.layers.iter().any(|l| l == cell.layer))
+            && (self.fractions.is_empty() || self.fractions.iter().any(|&f| same(f, cell.fraction)))
+            && (self.seeds.is_empty() || self.seeds.contains(&cell.seed))
+    }
+
+    /// Refuses what the experiment does not have.
+    pub(crate) fn check(&self, experiment: &Experiment) -> Result<()> {
+        let refuse = |option: &str, asked: &dyn std::fmt::Display, known: Vec<String>| {
+            Err(Error::config(option, format!("'{asked}' is none of {}", known.join(", "))))
+        };
+        for only in &self.only {
+            if experiment.method(&only.method).is_none() {
+                let known = experiment.methods.iter().map(|m| m.name.clone()).collect();
+                return refuse("--only", &only.method, known);
+            }
+            if let Some(layer) = only.layer.as_ref().filter(|l| !experiment.layers.contains(l)) {
+                return refuse("--only", layer, experiment.layers.clone());
+            }
+        }
+        if let Some(layer) = self.layers.iter().find(|l| !experiment.layers.contains(l)) {
+            return refuse("--layer", layer, experiment.layers.clone());
+        }
+        let regimes = &experiment.regimes;
+        let known = |f: &&f64| regimes.iter().any(|regime| same(regime.fraction, **f));
+        if let Some(fraction) = self.fractions.iter().find(|f| !known(f)) {
+            let known = regimes.iter().map(|regime| format!("{}%", percent(regime.fraction)));
+            return refuse("--labels", &format!("{}%", percent(*fraction)), known.collect());
+        }
+        let seeds = experiment.seeds();
+        if let Some(seed) = self.seeds.iter().find(|seed| !seeds.contains(seed)) {
+            return refuse("--seed", seed, seeds.iter().map(u64::to_string).collect());
+        }
+        Ok(())
+    }
+}
+
+/// The least common multiple of two numbers above 0.
+fn common_multiple(a: usize, b: usize) -> usize {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor * b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid;
+    use crate::spec::tests::example;
+
+    #[test]
+    fn shards_part_the_cells_and_mix_the_layers() {
+        let experiment = example();
+        let cells = grid(&experiment);
+        for of in 1..6 {
+            let options = (1..=of).map(|i| Options {
+                shard: Some(format!("{i}/{of}").parse().unwrap()),
+                ..Options::default()
+            });
+            let mut owners = vec![0; cells.len()];
+            for options in options {
+                let mut layers: Vec<&str> = Vec::new();
+                for (index, cell) in cells.iter().enumerate() {
+                    if options.takes(index, cell, experiment.layers.len()) {
+                        owners[index] += 1;
+                        layers.push(cell.layer);
+                    }
+                }
+                assert!(layers.contains(&"L1") && layers.contains(&"L2"), "{options:?}");
+            }
+            assert_eq!(owners, vec![1; cells.len()], "{of} shards");
+        }
+    }
+
+    #[test]
+    fn what_is_no_shard_is_refused() {
+        for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"] {
+            assert!(text.parse::<Shard>().is_err(), "{text}");
+        }
+        assert_eq!("2/3".parse(), Ok(Shard { index: 1, of: 3 }));
+    }
+
+    #[test]
+    fn only_names_a_method_or_a_layer_of_it() {
+        let experiment = example();
+        let cells = grid(&experiment);
+        let count = |text: &str| {
+            let options = Options { only: vec![text.parse().unwrap()], ..Options::default() };
+            options
+                .check(&experiment)
+                .map(|()| cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count())
+        };
+        assert_eq!((count("HPCA").unwrap(), count("HPCA/L2").unwrap()), (8, 4));
+        assert!(count("hpca").unwrap_err().to_string().contains("none, HPCA"));
+        assert!(count("HPCA/L7").unwrap_err().to_string().contains("L1, L2"));
+    }
+
+    #[test]
+    fn layers_labels_and_seeds_narrow_the_grid_and_unknown_ones_are_refused() {
+        let experiment = example();
+        let count = |options: Options| {
+            let cells = grid(&experiment);
+            options
+                .check(&experiment)
+                .map(|()| cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count())
+        };
+        // Two methods and layers; three seeds of 10%, one of 100%.
+        let layers = vec!["L2".to_owned()];
+        assert_eq!(count(Options { layers, ..Options::default() }).unwrap(), 8);
+        let ten = Options { fractions: vec![0.1], ..Options::default() };
+        assert_eq!(count(ten.clone()).unwrap(), 12);
+        assert_eq!(count(Options { seeds: vec![8, 9], ..ten }).unwrap(), 8);
+        let says = |options: Options, words: &str| {
+            let error = count(options).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        says(Options { layers: vec!["L9".into()], ..Options::default() }, "L1, L2");
+        says(Options { fractions: vec![0.2], ..Options::default() }, "'20%' is none of 10%, 100%");
+        says(Options { seeds: vec![1], ..Options::default() }, "'1' is none of 7, 8, 9");
+    }
+}
