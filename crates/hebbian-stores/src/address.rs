@@ -35,6 +35,14 @@ pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }
 
+/// Fails unless `text` is an address as [`ServerStore::open`](crate::ServerStore::open) takes it.
+///
+/// # Errors
+/// [`Error::Server`].
+pub fn check_address(text: &str) -> Result<()> {
+    Address::parse(text).map(drop)
+}
+
 impl Address {
     /// Takes `text` apart.
     pub(crate) fn parse(text: &str) -> Result<Self> {

@@ -36,7 +36,7 @@ mod ranking;
 mod record;
 mod store;
 
-pub use address::is_address;
+pub use address::{check_address, is_address};
 pub use backend::Index;
 pub use push::{PushOptions, Pushed, push};
 pub use store::{ServerStore, ServerWriter};

