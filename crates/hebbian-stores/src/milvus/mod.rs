@@ -333,7 +333,7 @@ impl Backend for Collection {
         let request = SearchRequest {
             db_name: self.client.database(),
             collection_name: self.collection.clone(),
-            dsl: expression.text,
+            dsl: expression.text.clone(),
             placeholder_group: Placeholders { placeholders: vec![placeholder] }.encode_to_vec(),
             dsl_type: BOOLEAN_EXPRESSION,
             search_params: pairs([
@@ -354,6 +354,13 @@ impl Backend for Collection {
             return Err(self.client.error(problem.to_owned()));
         }
         let more = keys.len() == limit;
+        // Distances beyond single precision are not found by the engine at all.
+        if !more && !approximate {
+            let passing = self.query(expression.text, &["count(*)"])?.count()?;
+            if keys.len() < passing {
+                return Ok(None);
+            }
+        }
         keys.sort_unstable();
         keys.dedup();
         let mut found = Vec::with_capacity(keys.len());

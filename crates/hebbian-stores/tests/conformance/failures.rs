@@ -156,9 +156,9 @@ fn shared(served: &Served) {
 
 fn connection_lost(served: &Served) {
     let folder = tempfile::tempdir().unwrap();
-    let gallery = gallery(&folder.path().join("gallery"), 3000);
+    let gallery = gallery(&folder.path().join("gallery"), 2000);
     let port = served.server.borrow().port;
-    for bytes in [3_000, 900_000, 1_200_000, 2_500_000] {
+    for bytes in [3_000, 900_000, 1_800_000] {
         let direct = served.fresh();
         let name = direct.rsplit('/').next().unwrap();
         let store = ServerStore::create(&direct, gallery.info()).unwrap();
