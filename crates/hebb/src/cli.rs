@@ -2,6 +2,7 @@
 
 mod gallery;
 mod serve;
+mod stores;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub use self::gallery::{
     RemoveArgs, SearchArgs,
 };
 pub use self::serve::ServeArgs;
+pub use self::stores::{CompareArgs, PushArgs};
 use crate::settings::Method;
 
 /// Learn from a pile of images, nearly all without labels: features, a

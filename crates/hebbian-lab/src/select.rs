@@ -1,5 +1,6 @@
 //! Which cells of a grid a process runs.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -14,6 +15,15 @@ use crate::{Cell, Experiment};
 pub struct Shard {
     index: usize,
     of: usize,
+}
+
+impl Shard {
+    /// Its share of `len` things that lie in a row.
+    #[must_use]
+    pub fn rows(self, len: usize) -> Range<usize> {
+        let bound = |share: usize| (len as u128 * share as u128 / self.of as u128) as usize;
+        bound(self.index)..bound(self.index + 1)
+    }
 }
 
 impl FromStr for Shard {
@@ -164,6 +174,8 @@ mod tests {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
         assert_eq!("2/3".parse(), Ok(Shard { index: 1, of: 3 }));
+        let rows = ["1/3", "2/3", "3/3"].map(|text| text.parse::<Shard>().unwrap().rows(10));
+        assert_eq!(rows, [0..3, 3..6, 6..10]);
     }
 
     #[test]

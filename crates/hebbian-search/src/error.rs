@@ -166,6 +166,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// A server that holds vectors can't be reached, refuses, or holds what makes no sense.
+    #[error("{store}: {problem}")]
+    Server {
+        /// Where the vectors are.
+        store: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
     /// A distance is no threshold.
     #[error("the threshold is {value}; it must be a distance from 0 on")]
     Threshold {

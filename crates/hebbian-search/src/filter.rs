@@ -16,17 +16,35 @@ impl Glob {
         Self(pattern.into())
     }
 
+    /// What it says, for stores that have a language of their own for it.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern<'_> {
+        match self.0.contains(['*', '?']) {
+            true => Pattern::Wildcards(&self.0),
+            false => Pattern::Folder(self.0.trim_end_matches('/')),
+        }
+    }
+
     /// Whether `id` is meant.
     #[must_use]
     pub fn matches(&self, id: &str) -> bool {
-        if self.0.contains(['*', '?']) {
-            return matches(&self.0, id);
-        }
-        match id.strip_prefix(self.0.trim_end_matches('/')) {
-            Some(rest) => rest.is_empty() || rest.starts_with('/'),
-            None => false,
+        match self.pattern() {
+            Pattern::Wildcards(pattern) => matches(pattern, id),
+            Pattern::Folder(name) => match id.strip_prefix(name) {
+                Some(rest) => rest.is_empty() || rest.starts_with('/'),
+                None => false,
+            },
         }
     }
+}
+
+/// What a [`Glob`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern<'a> {
+    /// An id, or what comes before a `/` in one. Does not end with `/`.
+    Folder(&'a str),
+    /// `*` stands for any characters, `?` for one; there is no way to mean these themselves.
+    Wildcards(&'a str),
 }
 
 /// Only ever goes back to the last `*`, so that the time is at most the product of the lengths.

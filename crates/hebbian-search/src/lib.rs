@@ -40,10 +40,10 @@ mod vectors;
 
 pub use duplicates::{collapse, near_duplicates, suggest_threshold};
 pub use error::{Error, Result};
-pub use exact::{Hit, for_each_ranking, search, squared_distance};
-pub use filter::{Filter, Glob};
+pub use exact::{Hit, for_each_ranking, reported, search, squared_distance};
+pub use filter::{Filter, Glob, Pattern};
 pub use gallery::{Gallery, GalleryInfo, GalleryWriter, Item};
 pub use graph::Graph;
-pub use store::{Neighbour, SearchOptions, Store};
+pub use store::{Neighbour, SearchOptions, Store, StoreWriter, check_batch};
 pub use subset::Subset;
 pub use vectors::{Matrix, Vectors};

@@ -1,7 +1,10 @@
 //! One face for whatever holds vectors to be searched.
 
 use crate::exact::{Hit, search};
-use crate::{Filter, Gallery, GalleryInfo, Item, Matrix, Result, Subset, Vectors};
+use crate::gallery::check_values;
+use crate::{
+    Error, Filter, Gallery, GalleryInfo, GalleryWriter, Item, Matrix, Result, Subset, Vectors,
+};
 
 /// What to search for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,14 +29,24 @@ pub struct Neighbour {
     pub distance: f32,
 }
 
-/// Vectors with their items that can be searched from many threads at once. Every store means the
-/// same by a distance: the true Euclidean one.
+/// Vectors with their items that can be searched from many threads at once.
+///
+/// Every store means the same by a distance, the true Euclidean one, [`squared_distance`] being
+/// what orders a ranking; and by its order, that of writing: an item written again goes to the end.
+///
+/// [`squared_distance`]: crate::squared_distance
 pub trait Store: Send + Sync {
     /// What the vectors are.
     fn info(&self) -> &GalleryInfo;
 
+    /// Where it is, for messages.
+    fn name(&self) -> String;
+
     /// Number of vectors.
-    fn count(&self) -> usize;
+    ///
+    /// # Errors
+    /// Those of reading the store.
+    fn count(&self) -> Result<usize>;
 
     /// The item named `id` and its vector, or nothing if there is no such item.
     ///
@@ -49,6 +62,64 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`Error::Dimension`](crate::Error::Dimension), those of reading the store.
     fn search(&self, queries: &Matrix, options: &SearchOptions) -> Result<Vec<Vec<Neighbour>>>;
+
+    /// Fails unless `fingerprint` is that of the model that made the vectors: distances between
+    /// the features of different models mean nothing.
+    ///
+    /// # Errors
+    /// [`Error::Model`], which names both.
+    fn check_model(&self, fingerprint: &str) -> Result<()> {
+        let info = self.info();
+        if fingerprint == info.model {
+            return Ok(());
+        }
+        Err(Error::Model {
+            path: self.name().into(),
+            gallery: info.model.clone(),
+            gallery_name: info.model_name.clone(),
+            query: fingerprint.to_owned(),
+        })
+    }
+}
+
+/// Changes to a store.
+pub trait StoreWriter {
+    /// Appends items with their vectors; an item whose id is there already is replaced and, like a
+    /// new one, comes last in the store's order. On a refusal nothing was written.
+    ///
+    /// # Shapes
+    /// `vectors`: `[items.len(), dim]`, row-major.
+    ///
+    /// # Errors
+    /// Those of [`check_batch`], those of writing the store.
+    fn upsert(&mut self, items: &[Item], vectors: &[f32]) -> Result<()>;
+
+    /// Removes the items of these ids; how many of them were there.
+    ///
+    /// # Errors
+    /// Those of writing the store.
+    fn delete(&mut self, ids: &[&str]) -> Result<usize>;
+
+    /// Makes all changes so far durable and visible to every search begun afterwards. What was
+    /// not committed may be lost when the writer, its process or a server ends, and may be seen
+    /// before or not, as the store has it.
+    ///
+    /// # Errors
+    /// Those of writing the store.
+    fn commit(&mut self) -> Result<()>;
+}
+
+/// Fails unless `items` and `vectors` go together and can be stored; `first` is the number of the
+/// first row in messages.
+///
+/// # Shapes
+/// `vectors`: `[items.len(), dim]`, row-major.
+///
+/// # Errors
+/// [`Error::Length`], [`Error::NotFinite`], [`Error::TextTooLong`].
+pub fn check_batch(items: &[Item], vectors: &[f32], dim: usize, first: usize) -> Result<()> {
+    check_values(vectors, items.len(), dim, first)?;
+    items.iter().enumerate().try_for_each(|(row, item)| item.check(first + row))
 }
 
 impl Gallery {
@@ -88,8 +159,12 @@ impl Store for Gallery {
         self.info()
     }
 
-    fn count(&self) -> usize {
-        self.len()
+    fn name(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn count(&self) -> Result<usize> {
+        Ok(self.len())
     }
 
     fn get(&self, id: &str) -> Result<Option<(Item, Vec<f32>)>> {
@@ -105,5 +180,19 @@ impl Store for Gallery {
         };
         let found = self.nearest(queries, options)?.into_iter();
         Ok(found.map(|hits| hits.into_iter().filter_map(neighbour).collect()).collect())
+    }
+}
+
+impl StoreWriter for GalleryWriter {
+    fn upsert(&mut self, items: &[Item], vectors: &[f32]) -> Result<()> {
+        self.push(items, vectors)
+    }
+
+    fn delete(&mut self, ids: &[&str]) -> Result<usize> {
+        Ok(ids.iter().filter(|id| self.remove(id)).count())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Self::commit(self).map(drop)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::stores::{COMPARE_HELP, CompareArgs, PUSH_HELP, PushArgs};
 use super::{Common, DataArgs};
 
 /// Help of `hebb index`.
@@ -35,7 +36,9 @@ Examples:
   hebb search gallery --id holiday/0412.jpg              (more like this)
   hebb search gallery a.jpg b.jpg --average              (like both)
   hebb search gallery query.jpg --label cat --label dog --path 'holiday/*'
-  hebb search gallery --vector queries.npy";
+  hebb search gallery --vector queries.npy
+  hebb search postgres://me@localhost/photos query.jpg   (see gallery push)
+  hebb search milvus://localhost:19530/photos query.jpg --model runs/tuned";
 
 /// Help of `hebb gallery`.
 pub const GALLERY_HELP: &str = "\
@@ -47,7 +50,9 @@ Examples:
   hebb gallery export gallery --out exported
   hebb gallery import gallery --vectors v.npy --items items.parquet
   hebb gallery approximate gallery
-  hebb gallery compact gallery";
+  hebb gallery compact gallery
+  hebb gallery push gallery --to postgres://me@localhost/photos
+  hebb gallery compare gallery --with postgres://me@localhost/photos";
 
 /// `hebb index`
 #[derive(Args)]
@@ -83,7 +88,7 @@ pub struct IndexArgs {
 #[derive(Args)]
 #[command(group(ArgGroup::new("queries").required(true).multiple(true)))]
 pub struct SearchArgs {
-    /// Gallery folder.
+    /// Gallery folder, or postgres://... or milvus://... where one was pushed to.
     #[arg(value_name = "GALLERY")]
     pub gallery: PathBuf,
     /// Image files to search with.
@@ -123,7 +128,7 @@ pub struct SearchArgs {
 /// `hebb gallery`
 #[derive(Subcommand)]
 pub enum GalleryCommand {
-    /// What is in a gallery.
+    /// What is in a gallery, also in one on a server.
     Info(GalleryArgs),
     /// Read everything and compare it with the checksums.
     Verify(GalleryArgs),
@@ -161,6 +166,12 @@ Examples:
   hebb gallery import gallery --vectors v.npy --items items.parquet \\
       --model runs/tuned                          (exported from its gallery)")]
     Import(ImportArgs),
+    /// Fill a table of PostgreSQL or a collection of Milvus from a gallery.
+    #[command(after_help = PUSH_HELP)]
+    Push(PushArgs),
+    /// Search a gallery and where it was pushed to, and compare what is found.
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Build the graph for approximate searches, and measure what it finds.
     #[command(after_help = "\
 The gallery is compacted, every image is linked with near ones, and the share of

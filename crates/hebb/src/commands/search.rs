@@ -12,9 +12,10 @@ use hebbian_search::npy::NpyFile;
 use hebbian_search::{
     Error as SearchError, Filter, Gallery, Glob, Matrix, SearchOptions, Store, Vectors,
 };
+use hebbian_stores::{Index, ServerStore};
 use serde::Serialize;
 
-use super::shared::{load_model, print_json};
+use super::shared::{Searched, load_model, print_json};
 use crate::cli::SearchArgs;
 use crate::ui::{Progress, percent, print_table, say};
 
@@ -47,19 +48,23 @@ pub fn run(args: &SearchArgs) -> Result<()> {
     if args.k == 0 {
         return Err(Error::config("-k", "is 0; it must be at least 1").into());
     }
-    let gallery = Gallery::open(&args.gallery)?;
+    let searched = Searched::open(&args.gallery)?;
     if args.approximate {
-        say_how(&gallery, args);
+        match &searched {
+            Searched::Folder(gallery) => say_how(gallery, args),
+            Searched::Server(store) => say_index(store)?,
+        }
     }
+    let gallery = searched.store();
     let mut queries = Queries::default();
-    queries.add_images(args, &gallery, &device)?;
+    queries.add_images(args, gallery, &device)?;
     for id in &args.id {
-        queries.add_item(&gallery, id)?;
+        queries.add_item(gallery, id)?;
     }
     for file in &args.vector {
-        queries.add_file(&gallery, file)?;
+        queries.add_file(gallery, file)?;
     }
-    let all = queries.search(&gallery, args)?;
+    let all = queries.search(gallery, args)?;
     if args.common.json {
         return print_json(&all);
     }
@@ -93,13 +98,27 @@ fn say_how(gallery: &Gallery, args: &SearchArgs) {
     }
 }
 
+/// Says if a search on a server is no approximate one.
+fn say_index(store: &ServerStore) -> Result<()> {
+    if store.index()? == Index::Exact {
+        eprintln!("warning: there is no index, so the search is exact");
+        eprintln!("hint: `hebb gallery push --approximate` builds one");
+    }
+    Ok(())
+}
+
 /// The filter that was typed.
 pub fn filter(labels: &[String], paths: &[String]) -> Filter {
     Filter { labels: labels.to_vec(), paths: paths.iter().map(Glob::new).collect() }
 }
 
 impl Queries {
-    fn add_images(&mut self, args: &SearchArgs, gallery: &Gallery, device: &Device) -> Result<()> {
+    fn add_images(
+        &mut self,
+        args: &SearchArgs,
+        gallery: &dyn Store,
+        device: &Device,
+    ) -> Result<()> {
         if args.images.is_empty() {
             return Ok(());
         }
@@ -136,19 +155,19 @@ impl Queries {
         Ok(())
     }
 
-    fn add_item(&mut self, gallery: &Gallery, id: &str) -> Result<()> {
+    fn add_item(&mut self, gallery: &dyn Store, id: &str) -> Result<()> {
         let Some((_, vector)) = gallery.get(id)? else {
             let problem = format!("holds no image {id:?}; ids are paths within the indexed data");
-            return Err(Error::file(gallery.path(), problem).into());
+            return Err(Error::file(gallery.name(), problem).into());
         };
         self.names.push((id.to_owned(), Some(id.to_owned())));
         self.vectors.extend(vector);
         Ok(())
     }
 
-    fn add_file(&mut self, gallery: &Gallery, path: &Path) -> Result<()> {
+    fn add_file(&mut self, gallery: &dyn Store, path: &Path) -> Result<()> {
         let file = NpyFile::open(path)?;
-        let (dim, expected) = (file.dim(), gallery.dim());
+        let (dim, expected) = (file.dim(), gallery.info().dim);
         if dim != expected {
             let error = SearchError::Dimension { what: "the vectors", expected, found: dim };
             return Err(error).context(path.display().to_string());
@@ -166,9 +185,9 @@ impl Queries {
         Ok(())
     }
 
-    fn search(self, gallery: &Gallery, args: &SearchArgs) -> Result<Vec<Found>> {
+    fn search(self, gallery: &dyn Store, args: &SearchArgs) -> Result<Vec<Found>> {
         let filter = filter(&args.label, &args.path);
-        let mut queries = Matrix::new(gallery.dim(), self.vectors)?;
+        let mut queries = Matrix::new(gallery.info().dim, self.vectors)?;
         let mut names = self.names;
         let mut exclude = Vec::new();
         if args.average {
@@ -182,7 +201,7 @@ impl Queries {
         let more = usize::from(names.iter().any(|(_, own)| own.is_some()));
         let (k, approximate) = (args.k.saturating_add(more), args.approximate);
         let options = SearchOptions { k, filter, exclude, approximate };
-        let found = Store::search(gallery, &queries, &options)?;
+        let found = gallery.search(&queries, &options)?;
         let found = names.into_iter().zip(found).map(|((query, own), hits)| {
             let others = hits.into_iter().filter(|hit| Some(&hit.item.id) != own.as_ref());
             let hits = others.take(args.k).map(|hit| {

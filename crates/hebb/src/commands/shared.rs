@@ -10,6 +10,8 @@ use hebbian::network::Model;
 use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
 use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, labelled_subset};
 pub use hebbian_lab::data::{labels_in, select};
+use hebbian_search::{Gallery, Store};
+use hebbian_stores::{ServerStore, check_address, is_address};
 use serde::Serialize;
 
 use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
@@ -96,6 +98,38 @@ pub fn labelled(data: &Dataset, amount: &AmountArgs, seed: u64) -> Result<Labell
             .map_err(|e| Error::config("--fraction", e.to_string()))?,
     };
     Ok(select(data, &chosen))
+}
+
+/// An address of a server, if it is one.
+pub fn address<'a>(option: &str, text: &'a str) -> Result<&'a str> {
+    check_address(text).map_err(|error| Error::config(option, error.to_string()))?;
+    Ok(text)
+}
+
+/// What can be searched: a gallery in a folder, or where one was pushed to.
+pub enum Searched {
+    /// In a folder.
+    Folder(Gallery),
+    /// On a server.
+    Server(ServerStore),
+}
+
+impl Searched {
+    /// Opens what `path` names.
+    pub fn open(path: &Path) -> Result<Self> {
+        match path.to_str().filter(|text| is_address(text)) {
+            Some(text) => Ok(Self::Server(ServerStore::open(address("GALLERY", text)?)?)),
+            None => Ok(Self::Folder(Gallery::open(path)?)),
+        }
+    }
+
+    /// As any store.
+    pub fn store(&self) -> &dyn Store {
+        match self {
+            Self::Folder(gallery) => gallery,
+            Self::Server(store) => store,
+        }
+    }
 }
 
 /// Absolute path for records; the path as given where there is none.

@@ -37,7 +37,8 @@ pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
 
 /// The Euclidean distance that is reported for a squared one: rounded to f32 and at most
 /// `f32::MAX`.
-pub(crate) fn reported(squared: f64) -> f32 {
+#[must_use]
+pub fn reported(squared: f64) -> f32 {
     squared.sqrt().min(f64::from(f32::MAX)) as f32
 }
 

@@ -20,8 +20,7 @@ mod precision;
 mod scan;
 mod within;
 
-pub(crate) use distance::reported;
-pub use distance::squared_distance;
+pub use distance::{reported, squared_distance};
 pub(crate) use precision::Precision;
 pub(crate) use within::link_within;
 

@@ -45,7 +45,7 @@ pub struct Item {
 
 impl Item {
     /// Fails if a text is too long to be stored; `row` is the item's number for the message.
-    pub(super) fn check(&self, row: usize) -> Result<()> {
+    pub(crate) fn check(&self, row: usize) -> Result<()> {
         let texts = [Some(&self.id), self.label.as_ref(), self.location.as_ref()];
         for (field, text) in COLUMNS.into_iter().zip(texts) {
             let bytes = text.map_or(0, String::len);

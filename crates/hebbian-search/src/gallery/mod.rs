@@ -33,7 +33,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::vectors::{Vectors, check_rows};
-use crate::{Error, Result};
+use crate::{Error, Result, Store};
 
 pub use info::{Distance, GalleryInfo};
 pub use items::{ITEMS_THREAD, Item, MAX_TEXT_BYTES, parse_foreign_items, parse_items};
@@ -46,6 +46,7 @@ pub use writer::GalleryWriter;
 
 pub(crate) use files::{read_exact_at, to_little_endian};
 use segment::Part;
+pub(crate) use vectors_file::check_values;
 
 /// Times that a gallery is opened again because it changed while it was being opened.
 const ATTEMPTS: usize = 100;
@@ -192,15 +193,7 @@ impl Gallery {
     /// # Errors
     /// [`Error::Model`], which names both.
     pub fn check_model(&self, fingerprint: &str) -> Result<()> {
-        if fingerprint == self.info().model {
-            return Ok(());
-        }
-        Err(Error::Model {
-            path: self.path.clone(),
-            gallery: self.info().model.clone(),
-            gallery_name: self.info().model_name.clone(),
-            query: fingerprint.to_owned(),
-        })
+        Store::check_model(self, fingerprint)
     }
 
     /// Reads all vectors, compares their checksums, looks for values that are not finite and for

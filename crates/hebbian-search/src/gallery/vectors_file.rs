@@ -91,7 +91,7 @@ pub(super) fn check_dim(dim: usize) -> Result<()> {
 
 /// Fails unless `vectors` are `rows` vectors of finite values; `first` is the number of the first
 /// in messages.
-pub(super) fn check_values(vectors: &[f32], rows: usize, dim: usize, first: usize) -> Result<()> {
+pub(crate) fn check_values(vectors: &[f32], rows: usize, dim: usize, first: usize) -> Result<()> {
     if rows.checked_mul(dim) != Some(vectors.len()) {
         let (expected, found) = (rows.saturating_mul(dim), vectors.len());
         return Err(Error::Length { what: "values", expected, found });

@@ -8,8 +8,9 @@ use super::lock::{LOCK_FILE, Lock};
 use super::manifest::{FORMAT_VERSION, MANIFEST_FILE, Manifest, SEGMENTS_FOLDER};
 use super::place::{check_place, segments_on_disk, sweep};
 use super::segment::{Part, SegmentWriter};
-use super::vectors_file::{check_dim, check_values};
+use super::vectors_file::check_dim;
 use super::{Gallery, GalleryInfo, Item, approximate, merge};
+use crate::store::check_batch;
 use crate::{Error, Graph, Result};
 
 /// Where an item is: number of its segment and row in it.
@@ -133,10 +134,7 @@ impl GalleryWriter {
     pub fn push(&mut self, items: &[Item], vectors: &[f32]) -> Result<()> {
         let dim = self.gallery.info().dim;
         let first = self.pending.as_ref().map_or(0, SegmentWriter::len);
-        check_values(vectors, items.len(), dim, first)?;
-        for (row, item) in items.iter().enumerate() {
-            item.check(first + row)?;
-        }
+        check_batch(items, vectors, dim, first)?;
         if first.saturating_add(items.len()) > u32::MAX as usize {
             let rule = "at most 4294967295 vectors can be added at once; commit in between";
             return Err(Error::Option { option: "gallery size", value: first, rule });

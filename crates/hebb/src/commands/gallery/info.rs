@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use hebbian_search::gallery::GraphEntry;
-use hebbian_search::{Gallery, Vectors};
+use hebbian_search::{Gallery, GalleryInfo, Store, Vectors};
+use hebbian_stores::{Index, ServerStore};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::GalleryArgs;
-use crate::commands::shared::print_json;
+use crate::commands::shared::{Searched, print_json};
 use crate::ui::{percent, say};
 
 #[derive(Serialize)]
@@ -32,10 +33,51 @@ struct Info<'a> {
 
 /// Says what is in a gallery.
 pub fn run(args: &GalleryArgs) -> Result<()> {
-    let gallery = Gallery::open(&args.gallery)?;
+    match Searched::open(&args.gallery)? {
+        Searched::Folder(gallery) => folder(&gallery, args.json),
+        Searched::Server(store) => server(&store, args.json),
+    }
+}
+
+fn server(store: &ServerStore, json: bool) -> Result<()> {
+    let (info, images) = (store.info(), store.count()?);
+    let index = match store.index()? {
+        Index::Exact => "none",
+        Index::Hnsw => "hnsw",
+    };
+    if json {
+        return print_json(&json!({
+            "store": store.name(),
+            "images": images,
+            "model": info.model_name,
+            "fingerprint": info.model,
+            "layer": info.layer,
+            "dim": info.dim,
+            "distance": "euclidean",
+            "created": info.created,
+            "index": index,
+        }));
+    }
+    say!("images      {images}");
+    say_vectors(info)?;
+    say!("created     {}", info.created);
+    say!("index       {index}");
+    Ok(())
+}
+
+/// Says what the vectors are.
+fn say_vectors(info: &GalleryInfo) -> Result<()> {
+    say!("vectors     {} dimensions, layer {}, euclidean distance", info.dim, info.layer);
+    say!("model       {}", info.model_name);
+    say!("            {}", info.model);
+    Ok(())
+}
+
+fn folder(gallery: &Gallery, json: bool) -> Result<()> {
     let (info, manifest) = (gallery.info(), gallery.manifest());
     let labels: BTreeSet<&String> =
         gallery.items().filter_map(|item| item.label.as_ref()).collect();
+    let vectors = info;
     let info = Info {
         images: gallery.len(),
         labelled: gallery.items().filter(|item| item.label.is_some()).count(),
@@ -52,13 +94,11 @@ pub fn run(args: &GalleryArgs) -> Result<()> {
         removed_rows: gallery.removed(),
         graph: gallery.graph(),
     };
-    if args.json {
+    if json {
         return print_json(&info);
     }
     say!("images      {} ({} with one of {} labels)", info.images, info.labelled, info.labels);
-    say!("vectors     {} dimensions, layer {}, {} distance", info.dim, info.layer, info.distance);
-    say!("model       {}", info.model);
-    say!("            {}", info.fingerprint);
+    say_vectors(vectors)?;
     say!("created     {}, generation {}", info.created, info.generation);
     say!("on disk     format {}, {} segments", info.format_version, info.segments);
     say!("            {} removed vectors still there", info.removed_rows);

@@ -1,8 +1,10 @@
 //! `hebb gallery`
 
 mod approximate;
+mod compare;
 mod duplicates;
 mod info;
+mod push;
 mod remove;
 mod transfer;
 
@@ -19,6 +21,8 @@ pub fn run(command: &GalleryCommand) -> Result<()> {
         GalleryCommand::Compact(args) => remove::compact(args),
         GalleryCommand::Export(args) => transfer::export(args),
         GalleryCommand::Import(args) => transfer::import(args),
+        GalleryCommand::Push(args) => push::run(args),
+        GalleryCommand::Compare(args) => compare::run(args),
         GalleryCommand::Approximate(args) => approximate::run(args),
         GalleryCommand::Duplicates(args) => duplicates::run(args),
     }
