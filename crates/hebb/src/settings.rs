@@ -6,7 +6,7 @@ use anyhow::Result;
 use hebbian::error::Error;
 use hebbian::network::{Model, NetworkSpec, RuleRecord, toml_problem};
 use hebbian::rules::{self, Rule};
-use hebbian::train::{FinetuneConfig, PretrainConfig, VaeConfig};
+use hebbian::train::{FinetuneConfig, LayerRates, PretrainConfig, VaeConfig};
 use hebbian_data::{Images, Preprocess, Size, Whitening};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,11 @@ use crate::ui::Progress;
 
 /// Network of a VAE where none is asked for: the published trunk, with biases.
 const VAE_NETWORK: &str = "cifar-6-backprop";
+
+/// Layers of the default network that are trained where somebody waits.
+pub const QUICK_LAYERS: usize = 3;
+/// Images that they should have seen, some more than once.
+const QUICK_SEEN: usize = 8000;
 
 /// How a network is pre-trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -73,6 +78,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// For the first layers, of `images` images: so many passes that enough are seen.
+    pub fn quick(images: usize) -> Self {
+        let epochs = (QUICK_SEEN / images.max(1)).clamp(1, 8);
+        let lr = LayerRates::Each(quick_rates()[..QUICK_LAYERS].to_vec());
+        let pretrain = PretrainConfig { epochs, lr, ..PretrainConfig::default() };
+        Self { pretrain, ..Self::default() }
+    }
+
     /// Settings from a file, `--set` and options (dotted key and value).
     ///
     /// # Errors
@@ -173,6 +186,12 @@ impl Settings {
     }
 }
 
+/// One over the length of a patch, about: a layer's step is stable up to
+/// there, and one rate does not suit all.
+pub fn quick_rates() -> [f64; 5] {
+    [1e-2, 1e-3, 7e-4, 5e-4, 1e-3]
+}
+
 /// A value as TOML would read it, or else a string.
 fn parse_value(text: &str) -> toml::Value {
     let table: Option<toml::Table> = format!("v = {text}").parse().ok();
@@ -201,8 +220,6 @@ fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use hebbian::train::LayerRates;
-
     use super::*;
 
     fn read(set: &[&str]) -> Result<Settings> {

@@ -79,6 +79,13 @@ impl Progress {
     }
 }
 
+/// Makes room for a line where another process may be drawing its progress.
+pub fn clear_line() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[2K");
+    }
+}
+
 /// Names the images that were left out.
 pub fn report_skipped(skipped: &[Skipped]) {
     eprintln!("warning: {} images could not be read and were left out:", skipped.len());

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{at, ok, scratch};
+use common::{at, number, ok, scratch};
 use hebbian_search::{Gallery, Vectors};
 use rand::{RngExt, SeedableRng};
 
 const IMAGES: usize = 900;
+/// `HEBB_KILLS` asks for another number.
 const KILLS: usize = 40;
 
 #[test]
@@ -28,8 +29,9 @@ fn what_was_reported_as_committed_survives_a_kill() {
     let ids: Vec<String> = whole.items().map(|item| item.id.clone()).collect();
 
     let mut random = rand::rngs::SmallRng::seed_from_u64(3);
-    let (mut kills, mut partial, mut held) = (0, 0, 0);
-    while kills < KILLS {
+    let (mut kills, mut partial, mut complete, mut held) = (0, 0, 0, 0);
+    let wanted = number("HEBB_KILLS", KILLS);
+    while kills < wanted {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hebb"))
             .args(index)
             .stdout(Stdio::null())
@@ -56,11 +58,15 @@ fn what_was_reported_as_committed_survives_a_kill() {
         held = found.len();
         partial += usize::from(0 < held && held < IMAGES);
         if held == IMAGES {
+            complete += 1;
             std::fs::remove_dir_all(&gallery).unwrap();
             held = 0;
         }
     }
-    println!("{kills} kills, {partial} of them with a part of the images committed");
+    println!(
+        "{kills} kills, {partial} of them with a part of the images committed; {complete} galleries \
+         were completed, every one opened and was whole"
+    );
     assert!(partial > 3, "{partial} kills in the midst");
     // The next run completes it, and only what was missing is added.
     let found: serde_json::Value = serde_json::from_str(&ok(&index)).unwrap();

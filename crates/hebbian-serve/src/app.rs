@@ -10,19 +10,23 @@ use crate::metrics::Metrics;
 use crate::model::ModelQueue;
 use crate::pictures::Pictures;
 use crate::problem::Problem;
+use crate::scores::Known;
+use crate::searches::SearchQueue;
 use crate::snapshot::Current;
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) current: Current,
     pub(crate) model: Option<ModelQueue>,
+    pub(crate) searches: SearchQueue,
+    pub(crate) scores: Known,
     pub(crate) pictures: Pictures,
     pub(crate) labels: Labels,
     pub(crate) metrics: Metrics,
     pub(crate) guard: Guard,
     /// A permit for every search under way or waiting.
     pub(crate) queue: Arc<Semaphore>,
-    /// A permit for every thread at work: decoding, searching.
+    /// A permit for every thread at work: decoding, reading the gallery.
     pub(crate) threads: Arc<Semaphore>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Error;
 use crate::problem::Problem;
@@ -11,34 +11,37 @@ use crate::problem::Problem;
 /// Longest label, in bytes.
 const MAX_LABEL: usize = 200;
 
-/// A table of labels by path, kept in a file where there is one.
+/// Labels by path.
+pub(crate) type Table = BTreeMap<String, String>;
+
+/// A table of labels, kept in a file where there is one.
 pub(crate) struct Labels {
     file: Option<PathBuf>,
-    table: Mutex<BTreeMap<String, String>>,
+    table: Mutex<Arc<Table>>,
 }
 
 impl Labels {
     /// Starts with what is in `file`, if it is there.
     pub(crate) fn open(file: Option<PathBuf>) -> Result<Self, Error> {
-        let mut table = BTreeMap::new();
+        let mut table = Table::new();
         if let Some(file) = file.as_deref().filter(|file| file.exists()) {
             for line in hebbian_data::labels::parse(file, &fs_err::read(file)?)? {
                 table.insert(line.path, line.label);
             }
         }
-        Ok(Self { file, table: Mutex::new(table) })
+        Ok(Self { file, table: Mutex::new(Arc::new(table)) })
     }
 
-    /// The label given to `id`.
-    pub(crate) fn get(&self, id: &str) -> Option<String> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    /// The table as it is now.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives labels, or takes them away where there is none, and keeps the table; returns its
     /// length. Nothing is changed unless everything can be.
     pub(crate) fn set(&self, changes: BTreeMap<String, Option<String>>) -> Result<usize, Problem> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = table.clone();
+        let mut next = Table::clone(&table);
         for (id, label) in changes {
             match label {
                 None => next.remove(&id),
@@ -52,13 +55,13 @@ impl Labels {
         if let Some(file) = &self.file {
             write(file, &csv(&next)).map_err(Problem::failed)?;
         }
-        *table = next;
+        *table = Arc::new(next);
         Ok(table.len())
     }
 
     /// The table as `path,label`, as `hebb finetune --labels` reads it.
     pub(crate) fn csv(&self) -> Vec<u8> {
-        csv(&self.table.lock().unwrap_or_else(PoisonError::into_inner))
+        csv(&self.table())
     }
 }
 
@@ -75,7 +78,7 @@ fn check(id: &str, label: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn csv(table: &BTreeMap<String, String>) -> Vec<u8> {
+fn csv(table: &Table) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing to memory can't fail.
     let _ = writer.write_record(["path", "label"]);
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(labels.set(changes.into_iter().collect()).unwrap(), 5);
         let again = Labels::open(Some(file)).unwrap();
         for id in ids {
-            assert_eq!(again.get(id), Some(format!("cat, {id}")));
+            assert_eq!(again.table().get(id), Some(&format!("cat, {id}")));
         }
         assert_eq!(again.csv(), labels.csv());
         let one = |id: &str, label: &str| [(id.to_owned(), Some(label.to_owned()))].into();

@@ -1,10 +1,12 @@
 //! Image search over HTTP and on a web page.
 //!
 //! A [`Server`] answers for one gallery. Uploaded images become vectors through a [`Model`], which
-//! one thread owns and runs on whatever has queued up; searches run beside it. The gallery is
-//! opened again whenever it changes. What can be asked is in `openapi.json`.
+//! one thread owns and runs on whatever has queued up; another ranks the searches that wait in one
+//! pass over the gallery, which is opened again whenever it changes. What can be asked is in
+//! `openapi.json`.
 
 mod app;
+mod filter;
 mod guard;
 mod labels;
 mod metrics;
@@ -12,7 +14,10 @@ mod model;
 mod pictures;
 mod problem;
 mod query;
+mod queue;
 mod routes;
+mod scores;
+mod searches;
 mod server;
 mod snapshot;
 mod upload;

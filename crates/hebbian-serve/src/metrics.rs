@@ -1,10 +1,12 @@
 //! Counts and times, in the text format of Prometheus.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::queue::Counts;
 
 /// Upper bounds of the histogram, in seconds.
 const BOUNDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
@@ -41,46 +43,79 @@ impl Metrics {
         times.seconds += seconds;
     }
 
-    /// Everything, and the gauges given.
-    pub(crate) fn text(&self, gauges: &[(&str, &str, u64)]) -> String {
-        let mut text = String::from(
-            "# HELP hebb_requests_total Requests answered.\n# TYPE hebb_requests_total counter\n",
-        );
-        // Writing to a string can't fail.
+    /// All of it.
+    pub(crate) fn text(&self) -> Text {
+        let mut text = Text::default();
+        text.head("requests_total", "Requests answered.", "counter");
         for ((route, status), count) in
             self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter()
         {
-            let labels = format!("route=\"{route}\",status=\"{status}\"");
-            let _ = writeln!(text, "hebb_requests_total{{{labels}}} {count}");
-        }
-        text +=
-            "# HELP hebb_request_seconds Time to answer.\n# TYPE hebb_request_seconds histogram\n";
-        for (route, times) in self.times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for (bucket, bound) in times.buckets.iter().zip(BOUNDS) {
-                let labels = format!("route=\"{route}\",le=\"{bound}\"");
-                let _ = writeln!(text, "hebb_request_seconds_bucket{{{labels}}} {bucket}");
-            }
-            let Times { count, seconds, .. } = times;
-            let labels = format!("route=\"{route}\"");
-            let _ = writeln!(text, "hebb_request_seconds_bucket{{{labels},le=\"+Inf\"}} {count}");
-            let _ = writeln!(text, "hebb_request_seconds_sum{{{labels}}} {seconds}");
-            let _ = writeln!(text, "hebb_request_seconds_count{{{labels}}} {count}");
-        }
-        let own = [
-            ("in_flight", "Requests being answered.", &self.in_flight),
-            (
-                "reload_failures",
-                "Times the changed gallery could not be opened.",
-                &self.reload_failures,
-            ),
-        ];
-        let own = own.map(|(name, help, value)| (name, help, value.load(Ordering::Relaxed) as u64));
-        for (name, help, value) in own.iter().chain(gauges) {
-            let _ = write!(
-                text,
-                "# HELP hebb_{name} {help}\n# TYPE hebb_{name} gauge\nhebb_{name} {value}\n"
+            text.line(
+                "requests_total",
+                &[("route", route), ("status", &status.to_string())],
+                count,
             );
         }
+        text.head("request_seconds", "Time to answer.", "histogram");
+        for (route, times) in self.times.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let mut bucket = |bound: &str, count| {
+                text.line("request_seconds_bucket", &[("route", route), ("le", bound)], count);
+            };
+            for (count, bound) in times.buckets.iter().zip(BOUNDS) {
+                bucket(&bound.to_string(), count);
+            }
+            bucket("+Inf", &times.count);
+            text.line("request_seconds_sum", &[("route", route)], times.seconds);
+            text.line("request_seconds_count", &[("route", route)], times.count);
+        }
+        let count = |value: &AtomicUsize| value.load(Ordering::Relaxed) as u64;
+        text.gauge("in_flight", "Requests being answered.", count(&self.in_flight));
+        let help = "Times the changed gallery could not be opened.";
+        text.counter("reload_failures_total", help, count(&self.reload_failures));
         text
+    }
+}
+
+/// Text in the making.
+#[derive(Default)]
+pub(crate) struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.0 += &format!("# HELP hebb_{name} {help}\n# TYPE hebb_{name} {kind}\n");
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        self.0 += &format!("hebb_{name}{labels} {value}\n");
+    }
+
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "gauge");
+        self.line(name, &[], value);
+    }
+
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "counter");
+        self.line(name, &[], value);
+    }
+
+    /// What the queue called `name` has done.
+    pub(crate) fn queue(&mut self, name: &str, counts: &Counts) {
+        let count = |value: &AtomicUsize| value.load(Ordering::Relaxed) as u64;
+        let [waiting, batches, answered] =
+            ["waiting", "batches_total", "answered_total"].map(|what| format!("{name}_{what}"));
+        self.gauge(&waiting, "Questions that wait.", count(&counts.waiting));
+        self.counter(&batches, "Batches answered.", count(&counts.batches));
+        self.counter(&answered, "Questions in them.", count(&counts.questions));
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.0
     }
 }

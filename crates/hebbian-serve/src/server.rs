@@ -17,8 +17,9 @@ use crate::labels::Labels;
 use crate::metrics::Metrics;
 use crate::model::ModelQueue;
 use crate::pictures::Pictures;
+use crate::scores::Known;
 use crate::snapshot::Current;
-use crate::{Error, Options, check_token, routes};
+use crate::{Error, Options, check_token, routes, searches};
 
 /// Most connections; more wait.
 const CONNECTIONS: usize = 512;
@@ -58,6 +59,8 @@ impl Server {
         let app = App {
             current: Current::new(gallery),
             model: model.map(start).transpose()?,
+            searches: searches::start(queue)?,
+            scores: Known::default(),
             pictures: Pictures::default(),
             labels,
             metrics: Metrics::default(),

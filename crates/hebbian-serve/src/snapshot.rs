@@ -1,23 +1,29 @@
 //! The gallery as it is now.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hebbian_search::Gallery;
 
-/// One generation of the gallery, with its labels counted.
+use crate::problem::Problem;
+
+/// One generation of the gallery.
 pub(crate) struct Snapshot {
     pub(crate) gallery: Gallery,
-    pub(crate) labels: BTreeMap<String, usize>,
+    /// Rows by id.
+    rows: HashMap<String, usize>,
 }
 
 impl Snapshot {
     fn of(gallery: Gallery) -> Arc<Self> {
-        let mut labels = BTreeMap::new();
-        for label in gallery.items().filter_map(|item| item.label.as_ref()) {
-            *labels.entry(label.clone()).or_default() += 1;
-        }
-        Arc::new(Self { gallery, labels })
+        let rows = gallery.items().enumerate().map(|(row, item)| (item.id.clone(), row)).collect();
+        Arc::new(Self { gallery, rows })
+    }
+
+    /// The row of the image named `id`.
+    pub(crate) fn find(&self, id: &str) -> Result<usize, Problem> {
+        let problem = || Problem::missing(format!("the gallery holds no image {id:?}"));
+        self.rows.get(id).copied().ok_or_else(problem)
     }
 }
 

@@ -10,6 +10,7 @@ mod peers;
 mod report;
 mod scaling;
 mod search;
+mod serve;
 mod steps;
 mod timing;
 mod waiting;
@@ -41,6 +42,7 @@ Examples:
   cargo xtask bench epochs --runs 3              Lagani 2023, Table 1: time of pre-training
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
+  cargo xtask bench serve --seconds 10           hebb serve under load
   cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)
 
 Peers run in Python. Without --python, what benches/peers/requirements.txt lists is installed
@@ -65,6 +67,8 @@ enum Group {
     Scaling,
     /// Exact search, ours over faiss's flat index
     Search,
+    /// Search over HTTP under load
+    Serve,
 }
 
 impl Group {
@@ -99,6 +103,9 @@ struct Options {
     /// Vectors that are searched
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(10..))]
     gallery: u32,
+    /// Seconds of the longest load of a server
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
+    seconds: u16,
     /// What our steps run on: cpu, or a graphics card as in `hebb --device`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     device: String,
@@ -210,6 +217,9 @@ fn run(options: &Options) -> Result<()> {
             gallery: usize::try_from(options.gallery)?,
         };
         sections.push(Box::new(search::measure(&bench, python, size)?));
+    }
+    if has(Group::Serve) {
+        sections.push(Box::new(serve::measure(&bench, root, options.seconds.into())?));
     }
     eprintln!("matrix products again");
     rates.push(GemmRates::measure()?);

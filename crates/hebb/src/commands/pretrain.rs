@@ -1,5 +1,7 @@
 //! `hebb pretrain`
 
+use std::path::Path;
+
 use anyhow::Result;
 use hebbian::Error;
 use hebbian::engine::Device;
@@ -9,9 +11,9 @@ use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
 use super::shared::{absolute, cached, open, open_run, print_json};
-use crate::cli::PretrainArgs;
+use crate::cli::{PretrainArgs, RunArgs};
 use crate::report::filters_png;
-use crate::settings::{Method, Settings};
+use crate::settings::{Method, QUICK_LAYERS, Settings};
 use crate::ui::{Progress, say};
 
 /// Layout of the picture of the first layer's filters.
@@ -57,6 +59,38 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     eprintln!("hint: try `hebb index {data} --model {out} --out gallery`, or");
     eprintln!("      `hebb finetune {data} --labels LABELS.csv --model {out} --out tuned`");
     Ok(())
+}
+
+/// Pre-trains the first layers of the default network on images into folder `out`, or goes on with
+/// what was begun there: the third layer's features find more of the same class than those before
+/// and after it while nothing is tuned, and the later layers take the most time.
+pub fn quick(
+    images: &Images,
+    (data, out): (&Path, &Path),
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<()> {
+    let settings = Settings::quick(images.len());
+    let config = settings.to_config(&[("data", absolute(data))])?;
+    // What was begun otherwise, as with fewer images, is begun anew.
+    let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
+    let out = out.to_owned();
+    let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every: 60.0 };
+    let (mut run, from) = open_run(&run, &config)?;
+    let model = match &from {
+        Some(checkpoint) => checkpoint.model.clone(),
+        None => {
+            let mut model = settings.model(images, progress)?;
+            model.network = model.network.cut(QUICK_LAYERS);
+            model
+        }
+    };
+    let (rule, config) = (settings.rule()?, &settings.pretrain);
+    let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
+    let run_folder = Some(&mut run);
+    let (model, _) =
+        pretrain(model, rule.as_ref(), images, config, device, run_folder, from, observer)?;
+    Ok(model.save(&run.model_path())?)
 }
 
 /// The settings asked for.

@@ -16,6 +16,8 @@ export const item = (id, form) => `/api/items/${encodeURIComponent(id)}/${form}`
 
 export const gallery = () => json("/api/gallery");
 
+export const scores = () => json("/api/model/scores");
+
 export const items = (filters, offset, signal) =>
   json(`/api/items?${parameters({ ...filters, offset })}`, { signal });
 
@@ -35,9 +37,9 @@ export const setLabels = (labels) =>
     body: JSON.stringify(labels),
   });
 
-/** Pairs without those that are empty. */
+/** Pairs without those that are not set. */
 export function parameters(values) {
   const pairs = Object.entries(values).flatMap(([name, value]) =>
-    [value].flat().filter((v) => v !== "" && v != null).map((v) => [name, v]));
+    [value].flat().filter((v) => v != null).map((v) => [name, v]));
   return new URLSearchParams(pairs);
 }

@@ -1,6 +1,7 @@
 // The page: what is asked stands in the address, so that Back goes back.
 
 import * as api from "./api.js";
+import { describe, openCard } from "./card.js";
 import { Grid, number } from "./grid.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,6 +14,8 @@ let upload = 0;
 let state;
 let running;
 let scale = 0;
+/** Generation of the gallery that the page has described. */
+let described;
 
 const grid = new Grid($("grid"), {
   more: (id) => go({ ids: [id], files: 0 }),
@@ -24,7 +27,7 @@ function read() {
   return {
     ids: query.getAll("id"),
     files: Number(query.get("upload") ?? 0),
-    label: query.get("label") ?? "",
+    label: query.get("label"),
     path: query.get("path") ?? "",
     threshold: Number(query.get("within") ?? 0) || 0,
     k: PAGE,
@@ -35,16 +38,18 @@ function go(change, replace = false) {
   const next = { ...state, k: PAGE, ...change };
   const query = api.parameters({
     id: next.ids,
-    upload: next.files || "",
+    upload: next.files || null,
     label: next.label,
-    path: next.path,
-    within: next.threshold || "",
+    path: next.path || null,
+    within: next.threshold || null,
   });
   const address = `${query}` ? `/?${query}` : "/";
   if (address !== location.pathname + location.search) {
     history[replace ? "replaceState" : "pushState"](null, "", address);
   }
-  show(next, Boolean(change.ids) && document.activeElement.closest("#grid") !== null);
+  const focus = Boolean(change.ids) && document.activeElement.closest("#grid") !== null;
+  if (change.ids) scrollTo({ top: 0 });
+  show(next, focus);
 }
 
 async function show(next, focus = false) {
@@ -54,8 +59,8 @@ async function show(next, focus = false) {
   state = next;
   const files = uploads.get(state.files) ?? [];
   const searching = state.ids.length > 0 || state.files > 0;
-  const filters = { label: state.label, path: state.path };
-  $("label").value = state.label;
+  const filters = { label: state.label, path: state.path || null };
+  $("label").value = state.label == null ? "" : `=${state.label}`;
   $("path").value = state.path;
   drawQueries(files);
   $("filters").querySelector(".range").hidden = !searching;
@@ -66,26 +71,9 @@ async function show(next, focus = false) {
   }
   say(searching ? "Searching" : "Loading", "busy");
   try {
-    if (searching) {
-      const { ids, k, threshold } = state;
-      const { hits } = await api.search({ ids, files, filters, k, threshold }, signal);
-      grid.clear();
-      grid.add(hits);
-      setScale(hits);
-      const found = hits.reduce((sum, hit) => sum + 1 + (hit.duplicates?.length ?? 0), 0);
-      const hidden = found - hits.length;
-      const twins = hidden ? `, ${count(hidden, "near duplicate")} collapsed` : "";
-      say(found ? `${count(hits.length, "nearest image")}${twins}` : "No image passes the filters.");
-      $("more").hidden = found < k || k >= MOST;
-    } else {
-      const offset = state.k - PAGE;
-      const { items, total } = await api.items(filters, offset, signal);
-      if (!offset) grid.clear();
-      grid.add(items);
-      say(total ? count(total, "image") : "No image passes the filters.");
-      $("more").hidden = offset + items.length >= total;
-    }
-    if (focus) grid.buttons()[0]?.focus();
+    const generation = await (searching ? find : list)(files, filters, signal);
+    if (generation !== described) describeAgain();
+    if (focus) grid.buttons()[0]?.focus({ preventScroll: true });
   } catch (error) {
     if (error.name === "AbortError") return;
     grid.clear();
@@ -94,11 +82,46 @@ async function show(next, focus = false) {
   }
 }
 
+/** Shows what is like the query. */
+async function find(files, filters, signal) {
+  const { ids, k } = state;
+  const threshold = state.threshold || null;
+  const { hits, generation } = await api.search({ ids, files, filters, k, threshold }, signal);
+  grid.clear();
+  grid.add(hits);
+  setScale(hits);
+  const found = hits.reduce((sum, hit) => sum + 1 + (hit.duplicates?.length ?? 0), 0);
+  const hidden = found - hits.length;
+  const twins = hidden ? `, ${count(hidden, "near duplicate")} collapsed` : "";
+  say(found ? `${count(hits.length, "nearest image")}${twins}` : "No image passes the filters.");
+  $("more").hidden = found < k || k >= MOST;
+  return generation;
+}
+
+/** Shows the gallery, page by page. */
+async function list(_, filters, signal) {
+  const offset = state.k - PAGE;
+  const { items, total, generation } = await api.items(filters, offset, signal);
+  if (!offset) grid.clear();
+  grid.add(items);
+  say(total ? count(total, "image") : "No image passes the filters.");
+  $("more").hidden = offset + items.length >= total;
+  return generation;
+}
+
 const count = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
 function say(text, kind = "") {
   $("status").textContent = text.charAt(0).toUpperCase() + text.slice(1);
   $("status").className = kind;
+}
+
+async function describeAgain() {
+  try {
+    described = await describe(state.label);
+  } catch (error) {
+    say(error.message, "bad");
+  }
 }
 
 /** The query as pictures; uploads are drawn, so that nothing but the server's images is loaded. */
@@ -119,7 +142,12 @@ function drawQueries(files) {
       const factor = 176 / Math.min(bitmap.width, bitmap.height);
       const [width, height] = [bitmap.width * factor, bitmap.height * factor];
       canvas.getContext("2d").drawImage(bitmap, (176 - width) / 2, (176 - height) / 2, width, height);
-    }, () => {});
+    }, () => {
+      // The server reads formats that the browser does not.
+      const name = document.createElement("span");
+      name.textContent = file.name;
+      canvas.replaceWith(name);
+    });
     pictures.push(canvas);
   }
   $("queries").replaceChildren(...pictures);
@@ -129,9 +157,12 @@ function drawQueries(files) {
 function setScale(hits) {
   const farthest = Math.max(0, ...hits.map((hit) => hit.distance));
   if (!state.threshold || !scale) scale = Math.max(farthest, state.threshold) || 1;
-  $("threshold").value = Math.round((100 * state.threshold) / scale);
-  $("distance").value = number(state.threshold);
+  $("threshold").value = Math.round(($("threshold").max * state.threshold) / scale);
+  $("distance").value = within(state.threshold);
 }
+
+const slid = () => Number(number((scale * $("threshold").value) / $("threshold").max));
+const within = (threshold) => (threshold ? number(threshold) : "off");
 
 function search(files) {
   const images = [...files].filter((file) => file.type.startsWith("image/"));
@@ -143,7 +174,27 @@ function search(files) {
 function showSelection() {
   const count = grid.chosen.size;
   $("labelling").hidden = !count;
-  $("chosen").textContent = `${count} selected`;
+  $("chosen").textContent = `${count.toLocaleString("en")} selected`;
+}
+
+/** Selects nothing; the keyboard is back in the grid, since the form is gone. */
+function clear() {
+  const lost = $("labelling").contains(document.activeElement);
+  grid.unchoose();
+  if (lost) grid.focus();
+}
+
+/** Labels the selection, or takes labels given before away. */
+async function give(label) {
+  try {
+    await api.setLabels(Object.fromEntries([...grid.chosen].map((id) => [id, label ?? null])));
+    const images = count(grid.chosen.size, "image");
+    say(label ? `${images} labelled ${label}.` : `Labels given to ${images} taken away.`);
+    grid.relabel(label);
+    await describeAgain();
+  } catch (error) {
+    say(error.message, "bad");
+  }
 }
 
 $("files").addEventListener("change", ({ target }) => {
@@ -165,61 +216,30 @@ addEventListener("paste", ({ clipboardData }) => {
 });
 addEventListener("popstate", () => show(read()));
 addEventListener("keydown", (event) => {
-  const typing = event.target.matches?.("input, select, textarea");
-  if (event.key === "/" && !typing) {
-    event.preventDefault();
-    $("path").focus();
-  } else if (event.key === "Escape" && grid.chosen.size && !$("card").open) grid.unchoose();
+  const typing = event.target.matches?.("input:not([type=checkbox], [type=range]), select, textarea");
+  if (event.ctrlKey || event.metaKey || event.altKey || $("card").open) return;
+  if (event.key === "Escape" && grid.chosen.size) clear();
+  else if (typing) return;
+  else if (event.key === "/") $("path").focus();
+  else if (event.key === "l" && grid.chosen.size) $("new-label").focus();
+  else return;
+  event.preventDefault();
 });
 
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-$("label").addEventListener("change", ({ target }) => go({ label: target.value }));
+$("label").addEventListener("change", ({ target }) => go({ label: target.value ? target.value.slice(1) : null }));
 $("path").addEventListener("change", ({ target }) => go({ path: target.value.trim() }));
-$("threshold").addEventListener("input", ({ target }) => {
-  $("distance").value = number((scale * target.value) / 100);
-});
-$("threshold").addEventListener("change", ({ target }) =>
-  go({ threshold: Number(number((scale * target.value) / 100)) }, true));
+$("threshold").addEventListener("input", () => { $("distance").value = within(slid()); });
+$("threshold").addEventListener("change", () => go({ threshold: slid() }, true));
 $("more").addEventListener("click", () => show({ ...state, k: Math.min(MOST, state.k + PAGE) }));
 
-$("clear").addEventListener("click", () => grid.unchoose());
-$("labelling").addEventListener("submit", async (event) => {
+$("clear").addEventListener("click", clear);
+$("all").addEventListener("click", () => grid.chooseAll());
+$("take").addEventListener("click", () => give());
+$("labelling").addEventListener("submit", (event) => {
   event.preventDefault();
-  const label = $("new-label").value.trim();
-  try {
-    await api.setLabels(Object.fromEntries([...grid.chosen].map((id) => [id, label])));
-    say(`${count(grid.chosen.size, "image")} labelled ${label}.`);
-    grid.relabel(label);
-  } catch (error) {
-    say(error.message, "bad");
-  }
+  give($("new-label").value.trim());
 });
-
-$("card-button").addEventListener("click", () => $("card").showModal());
-
-async function describe() {
-  const { images, dim, layer, labels, model, created } = await api.gallery();
-  $("about").textContent = `${images.toLocaleString()} images, ${dim.toLocaleString()} features of ${layer}`;
-  for (const { label, count } of labels) {
-    $("label").append(new Option(`${label} (${count.toLocaleString()})`, label));
-    $("labels").append(new Option(label));
-  }
-  $("label").value = state?.label ?? "";
-  const facts = [...(model?.facts ?? [{ name: "Model", value: "none; images of the gallery can be searched with" }]),
-    { name: "Features", value: `${layer}, ${dim} numbers an image` },
-    { name: "Gallery begun", value: created }];
-  for (const { name, value } of facts) {
-    const [term, text] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    text.textContent = value;
-    $("facts").append(term, text);
-  }
-  if (model?.filters) {
-    $("learned").querySelector("img").src = "/api/model/filters";
-    $("learned").hidden = false;
-  }
-  if (!model) document.querySelector(".pick").hidden = true;
-}
+$("card-button").addEventListener("click", openCard);
 
 show(read());
-describe().catch((error) => say(error.message, "bad"));

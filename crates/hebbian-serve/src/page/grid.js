@@ -24,6 +24,9 @@ export class Grid {
   }
 
   add(found) {
+    // The same image by another way comes out as rounding leaves it.
+    const rounding = 1e-5 * Math.max(0, ...found.map((hit) => hit.distance ?? 0));
+    this.number = (distance) => number(distance < rounding ? 0 : distance);
     for (const hit of found) this.list.append(this.draw(hit));
     const buttons = this.buttons();
     if (!buttons.some((button) => button.tabIndex === 0) && buttons.length) this.stop(buttons[0]);
@@ -36,10 +39,6 @@ export class Grid {
     const open = node("button", "open");
     open.type = "button";
     open.tabIndex = -1;
-    const words = [assigned ?? label ?? "no label"];
-    if (distance != null) words.push(`distance ${number(distance)}`);
-    if (duplicates.length) words.push(`${duplicates.length} near duplicates`);
-    open.setAttribute("aria-label", `${id}, ${words.join(", ")}. More like this`);
     open.title = id;
     const image = node("img");
     Object.assign(image, { src: item(id, "thumbnail"), alt: "", loading: "lazy", decoding: "async" });
@@ -58,15 +57,57 @@ export class Grid {
     tick.append(box);
 
     const line = node("div", "words");
-    line.append(node("b", assigned ? "given" : "", assigned ?? label ?? id.split("/").pop()));
-    if (distance != null) line.append(node("span", "distance", number(distance)));
+    const name = node("a");
+    Object.assign(name, { href: item(id, "image"), target: "_blank", tabIndex: -1 });
+    name.title = `Open ${id}`;
+    line.append(name);
+    if (distance != null) line.append(node("span", "distance", this.number(distance)));
     entry.append(open, tick, line);
-    if (duplicates.length) {
-      const count = node("span", "count", `+${duplicates.length}`);
-      count.title = duplicates.map((twin) => twin.id).join("\n");
-      entry.append(count);
-    }
+    if (duplicates.length) entry.append(this.badge(entry, duplicates));
+    this.write(entry, label, assigned);
     return entry;
+  }
+
+  /** Label, or file name without one, and what a screen reader says. */
+  write(entry, label, assigned) {
+    Object.assign(entry, { label, assigned });
+    const { id } = entry.dataset;
+    const name = entry.querySelector(".words a");
+    name.textContent = assigned ?? label ?? id.split("/").pop();
+    name.className = assigned ? "given" : label ? "" : "soft";
+    const words = [assigned ?? label ?? "no label"];
+    const distance = entry.querySelector(".distance");
+    if (distance) words.push(`distance ${distance.textContent}`);
+    const badge = entry.querySelector(".count");
+    if (badge) words.push(badge.title);
+    entry.querySelector(".open").setAttribute("aria-label", `${id}, ${words.join(", ")}. More like this`);
+  }
+
+  /** Counts the near duplicates collapsed into an image; shows and hides them. */
+  badge(entry, duplicates) {
+    const badge = node("button", "count");
+    badge.type = "button";
+    badge.tabIndex = -1;
+    badge.title = `${duplicates.length} near duplicate${duplicates.length === 1 ? "" : "s"}`;
+    let shown = [];
+    const write = () => {
+      badge.textContent = `${shown.length ? "\u2212" : "+"}${duplicates.length}`;
+      badge.setAttribute("aria-label", `${shown.length ? "Hide" : "Show"} ${badge.title}`);
+      badge.setAttribute("aria-expanded", String(shown.length > 0));
+    };
+    badge.addEventListener("click", () => {
+      if (shown.length) {
+        for (const twin of shown) twin.remove();
+        shown = [];
+      } else {
+        shown = duplicates.map((twin) => this.draw(twin));
+        for (const twin of shown) twin.classList.add("twin");
+        entry.after(...shown);
+      }
+      write();
+    });
+    write();
+    return badge;
   }
 
   toggle(entry, on) {
@@ -74,6 +115,10 @@ export class Grid {
     entry.classList.toggle("chosen", on);
     entry.querySelector("input").checked = on;
     this.chose();
+  }
+
+  chooseAll() {
+    for (const entry of this.list.children) this.toggle(entry, true);
   }
 
   unchoose() {
@@ -85,17 +130,17 @@ export class Grid {
     this.chose();
   }
 
-  /** Shows a label just given. */
-  relabel(label) {
-    for (const entry of this.list.querySelectorAll(".chosen")) {
-      const text = entry.querySelector(".words b");
-      text.textContent = label;
-      text.className = "given";
-    }
+  /** Shows a label just given, or none where it was taken away. */
+  relabel(assigned) {
+    for (const entry of this.list.querySelectorAll(".chosen")) this.write(entry, entry.label, assigned);
   }
 
   buttons() {
     return [...this.list.querySelectorAll(".open")];
+  }
+
+  focus() {
+    this.list.querySelector('.open[tabindex="0"]')?.focus();
   }
 
   /** One image at a time is in the order of Tab; arrow keys lead to the others. */
@@ -111,15 +156,15 @@ export class Grid {
     const columns = getComputedStyle(this.list).gridTemplateColumns.split(" ").length;
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
     const index = all.indexOf(at);
+    const entry = at.closest("li");
     let next;
     if (event.key in steps) next = index + steps[event.key];
     else if (event.key === "Home") next = 0;
     else if (event.key === "End") next = all.length - 1;
-    else if (event.key === " " || event.key === "x") {
-      const entry = at.closest("li");
-      event.preventDefault();
-      return this.toggle(entry, !this.chosen.has(entry.dataset.id));
-    } else return;
+    else if (event.key === " " || event.key === "x") this.toggle(entry, !this.chosen.has(entry.dataset.id));
+    else if (event.key === "o") entry.querySelector(".words a").click();
+    else if (event.key === "d") entry.querySelector(".count")?.click();
+    else return;
     event.preventDefault();
     all[next]?.focus();
   }

@@ -8,10 +8,11 @@ use super::OPENAPI;
 use crate::problem::Problem;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const ASSETS: [(&str, &str, &str); 5] = [
+const ASSETS: [(&str, &str, &str); 6] = [
     ("style.css", "text/css; charset=utf-8", include_str!("../page/style.css")),
     ("app.js", SCRIPT, include_str!("../page/app.js")),
     ("api.js", SCRIPT, include_str!("../page/api.js")),
+    ("card.js", SCRIPT, include_str!("../page/card.js")),
     ("grid.js", SCRIPT, include_str!("../page/grid.js")),
     ("icon.svg", "image/svg+xml", include_str!("../page/icon.svg")),
 ];

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use hebbian_search::Vectors;
 
 use crate::app::App;
-use crate::model::ModelQueue;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -16,11 +15,14 @@ pub(super) async fn healthz() -> &'static str {
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.current.get();
-    let waiting = app.model.as_ref().map_or(0, ModelQueue::waiting);
-    let text = app.metrics.text(&[
-        ("queue_length", "Images that wait for the model.", waiting as u64),
-        ("gallery_images", "Images of the gallery.", snapshot.gallery.len() as u64),
-        ("gallery_generation", "Its generation.", snapshot.gallery.manifest().generation),
-    ]);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    let generation = snapshot.gallery.manifest().generation;
+    let mut text = app.metrics.text();
+    text.gauge("gallery_images", "Images of the gallery.", snapshot.gallery.len() as u64);
+    text.gauge("gallery_generation", "Its generation.", generation);
+    let model = app.model.as_ref().map(|model| ("model", model.queue.counts()));
+    for (name, counts) in model.into_iter().chain([("search", app.searches.counts())]) {
+        text.queue(name, counts);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.finish())
+        .into_response()
 }

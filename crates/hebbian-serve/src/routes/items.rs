@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
+use crate::filter::Passing;
+use crate::labels::Table;
 use crate::problem::{self, Problem};
 use crate::query::Query;
 
@@ -26,8 +28,8 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn of(app: &App, item: &Item) -> Self {
-        let assigned = app.labels.get(&item.id);
+    pub(super) fn of(item: &Item, given: &Table) -> Self {
+        let assigned = given.get(&item.id).cloned();
         Self { id: item.id.clone(), label: item.label.clone(), assigned }
     }
 }
@@ -39,9 +41,11 @@ pub(super) async fn list(
     let query = Query::parse(query.as_deref(), &["label", "path", "offset", "limit"])?;
     app.blocking(move |app| {
         let snapshot = app.current.get();
-        let passing = || snapshot.gallery.items().filter(|item| query.filter.matches(item));
+        let given = app.labels.table();
+        let filter = Passing::new(&query.filter, Arc::clone(&given));
+        let passing = || snapshot.gallery.items().filter(|item| filter.matches(item));
         let page = passing().skip(query.offset).take(query.limit.unwrap_or(LIMIT));
-        let items: Vec<Shown> = page.map(|item| Shown::of(app, item)).collect();
+        let items: Vec<Shown> = page.map(|item| Shown::of(item, &given)).collect();
         Ok(problem::json(&json!({
             "total": passing().count(),
             "offset": query.offset,
@@ -53,16 +57,16 @@ pub(super) async fn list(
 }
 
 fn find(app: &App, id: &str) -> Result<Item, Problem> {
-    let gallery = &app.current.get().gallery;
-    let item = gallery.find(id).and_then(|row| gallery.item(row)).cloned();
-    item.ok_or_else(|| Problem::missing(format!("the gallery holds no image {id:?}")))
+    let snapshot = app.current.get();
+    let item = snapshot.gallery.item(snapshot.find(id)?).cloned();
+    item.ok_or_else(|| Problem::failed("a row is gone"))
 }
 
 pub(super) async fn item(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    Ok(problem::json(&Shown::of(&app, &find(&app, &id)?)))
+    Ok(problem::json(&Shown::of(&find(&app, &id)?, &app.labels.table())))
 }
 
 pub(super) async fn picture(

@@ -28,10 +28,8 @@ pub(super) async fn set(
             Problem::bad(format!("the body must be {{\"id\": \"label\"}}: {error}"))
         })?;
     app.blocking(move |app| {
-        let gallery = &app.current.get().gallery;
-        if let Some(id) = changes.keys().find(|id| gallery.find(id).is_none()) {
-            return Err(Problem::missing(format!("the gallery holds no image {id:?}")));
-        }
+        let snapshot = app.current.get();
+        changes.keys().try_for_each(|id| snapshot.find(id).map(|_| ()))?;
         app.labels.set(changes)?;
         Ok(table(app))
     })

@@ -15,8 +15,12 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use crate::app::App;
+use crate::guard;
 use crate::problem::Problem;
-use crate::{guard, upload};
+use crate::upload::MAX_REQUEST;
+
+/// Most bytes of the body of a request that is no search.
+const MAX_BODY: usize = 4 << 20;
 
 /// The interface as OpenAPI, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -25,7 +29,7 @@ pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 type Route = (&'static str, &'static [&'static str], MethodRouter<Arc<App>>);
 
 /// All routes.
-fn table() -> [Route; 13] {
+fn table() -> [Route; 14] {
     [
         ("/", &["get"], get(assets::page)),
         ("/assets/{name}", &["get"], get(assets::asset)),
@@ -34,10 +38,15 @@ fn table() -> [Route; 13] {
         ("/metrics", &["get"], get(health::metrics)),
         ("/api/gallery", &["get"], get(gallery::gallery)),
         ("/api/model/filters", &["get"], get(gallery::filters)),
+        ("/api/model/scores", &["get"], get(gallery::scores)),
         ("/api/items", &["get"], get(items::list)),
         ("/api/items/{id}", &["get"], get(items::item)),
         ("/api/items/{id}/{form}", &["get"], get(items::picture)),
-        ("/api/search", &["get", "post"], get(search::by_id).post(search::by_upload)),
+        (
+            "/api/search",
+            &["get", "post"],
+            get(search::by_id).post(search::by_upload).layer(DefaultBodyLimit::max(MAX_REQUEST)),
+        ),
         ("/api/labels", &["post"], post(labels::set)),
         ("/api/labels.csv", &["get"], get(labels::csv)),
     ]
@@ -51,7 +60,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     }
     router
         .fallback(async || Problem::missing("there is nothing here; see /openapi.json"))
-        .layer(DefaultBodyLimit::max(upload::MAX_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(app), guard::around))
         .with_state(Arc::clone(app))
 }

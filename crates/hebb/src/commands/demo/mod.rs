@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::shared::print_json;
 use crate::cli::DemoArgs;
+use crate::settings::quick_rates;
 use crate::ui::{Progress, percent, print_table, say};
 
 const TRAIN: (&[u8], &[u8]) = (
@@ -121,7 +122,11 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     let raw = clock.time("search by raw pixels", || raw_pixels(&sample))?;
 
     // Pre-training sees images alone: `images()` has no labels.
-    let config = PretrainConfig { epochs: 1, lr: learning_rates(), ..PretrainConfig::default() };
+    let config = PretrainConfig {
+        epochs: 1,
+        lr: LayerRates::Each(quick_rates().to_vec()),
+        ..PretrainConfig::default()
+    };
     let pretrained = clock.time("pre-train without labels", || {
         let mut run = RunFolder::create(&out.join("pretrain"), &toml::to_string(&config)?, true)?;
         let (images, start) = (train.images(), random.clone());
@@ -200,12 +205,6 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         return print_json(&findings);
     }
     print(&findings, out)
-}
-
-/// One over the length of a patch, about: a layer's step is stable up to
-/// there, and one rate does not suit all.
-fn learning_rates() -> LayerRates {
-    LayerRates::Each(vec![1e-2, 1e-3, 7e-4, 5e-4, 1e-3])
 }
 
 /// Makes the folder; an earlier demo in it is replaced, nothing else is.

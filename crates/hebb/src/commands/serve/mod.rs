@@ -1,5 +1,7 @@
 //! `hebb serve`
 
+mod photos;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -14,15 +16,24 @@ use hebbian_serve::{Card, Embed, Options, Server, check_token, new_token};
 use super::shared::load_model;
 use crate::cli::ServeArgs;
 use crate::report::filters_png;
-use crate::ui::say;
+use crate::ui::{self, say};
 
-/// Serves a gallery until it is told to stop.
+/// Serves a gallery, or the gallery made of photos, until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<()> {
     if args.queue == 0 {
         return Err(Error::config("--queue", "is 0; it must be at least 1").into());
     }
     let device = Device::open(&args.device)?;
-    let gallery = Gallery::open(&args.gallery)?;
+    let token = token(args)?;
+    // Held to the end: what goes on with the gallery stops with the server.
+    let (path, _indexing) = match photos::gallery_in(&args.what) {
+        Some(gallery) => (gallery, None),
+        None => {
+            let (gallery, indexing) = photos::gallery_of(args, &device)?;
+            (gallery, Some(indexing))
+        }
+    };
+    let gallery = Gallery::open(&path)?;
     let model = match model_path(args, &gallery) {
         Some(path) => Some(served(&path, &gallery, &device)?),
         None => {
@@ -30,17 +41,23 @@ pub fn run(args: &ServeArgs) -> Result<()> {
             None
         }
     };
+    let labels = args.labels.clone().unwrap_or_else(|| path.with_extension("labels.csv"));
     let options = Options {
         gallery,
         model,
         listen: args.listen,
-        token: token(args)?,
-        labels: args.labels.clone(),
+        token,
+        labels: Some(labels.clone()),
         queue: args.queue,
     };
     let server = Server::bind(options)?;
+    ui::clear_line();
     say!("{}", server.link());
-    eprintln!("serving {}; Ctrl-C stops", args.gallery.display());
+    eprintln!(
+        "serving {}; labels given on the page go to {}; Ctrl-C stops",
+        path.display(),
+        labels.display()
+    );
     Ok(server.run()?)
 }
 
