@@ -85,8 +85,8 @@ pub fn finetune(
     while cursor.epoch < config.epochs {
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/finetune/{}", cursor.epoch);
-        let mut order = seed::shuffled(train.images.len(), model.provenance.seed, &purpose);
-        order.drain(..(cursor.batch * config.batch).min(train.images.len()));
+        let order = train.images.shuffled(model.provenance.seed, &purpose);
+        let order = order.skip(cursor.batch * config.batch);
         if cursor.sums.is_empty() {
             cursor.sums = vec![0.0; 3];
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hebbian_data::{Images, Skipped, batches, seed};
+use hebbian_data::{Images, Skipped, batches};
 use serde::Serialize;
 
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
@@ -80,8 +80,8 @@ pub fn pretrain(
         let rates: Vec<f64> = learning.clone().map(|layer| config.lr.of(layer)).collect();
         while cursor.epoch < config.epochs {
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
-            let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
-            order.drain(..(cursor.batch * config.batch).min(images.len()));
+            let order = images.shuffled(model.provenance.seed, &purpose);
+            let order = order.skip(cursor.batch * config.batch);
             cursor.sums.resize(1, 0.0);
             let mut stream = batches(images, order, config.batch, model.preprocess.size);
             let mut x = Vec::new();
