@@ -8,6 +8,7 @@ use std::sync::Arc;
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
 
+use crate::augment::{Augment, Augmentation};
 use crate::cache::Cache;
 use crate::source::{Source, Stored, shards};
 use crate::{Error, Result, Size, decode, resize};
@@ -19,12 +20,13 @@ pub struct Images {
     /// Positions in the source.
     pub(crate) rows: Arc<[usize]>,
     cache: Option<Arc<Cache>>,
+    augment: Option<Arc<Augment>>,
 }
 
 impl Images {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {
         let rows = (0..source.len()).collect();
-        Self { source, rows, cache: None }
+        Self { source, rows, cache: None, augment: None }
     }
 
     /// How many images there are.
@@ -152,7 +154,20 @@ impl Images {
                 out.copy_from_slice(&resize::cover(image, size)?);
                 Ok(())
             }
+        }?;
+        match &self.augment {
+            Some(augment) => augment.apply(self.row(i)?, size, out),
+            None => Ok(()),
         }
+    }
+
+    /// The same images, changed at random whenever they are scaled to a size:
+    /// by the stream `augment/PURPOSE` of `seed`, of which each image has its own.
+    #[must_use]
+    pub fn augmented(&self, kind: Augmentation, seed: u64, purpose: &str) -> Self {
+        let augment = Augment { kind, seed, purpose: purpose.to_owned() };
+        let augment = (!kind.is_none()).then(|| Arc::new(augment));
+        Self { augment, ..self.clone() }
     }
 
     /// The same images with their pixels at `size` kept in one file in `dir`.

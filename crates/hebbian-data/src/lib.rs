@@ -22,6 +22,7 @@
 //! ```
 
 mod ahead;
+pub mod augment;
 pub mod batches;
 pub mod cache;
 pub mod dataset;
@@ -40,6 +41,7 @@ pub mod split;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 
+pub use augment::Augmentation;
 pub use batches::{Batch, Batches, Skipped, batches};
 pub use dataset::{Dataset, OpenOptions};
 pub use error::{Error, Result};

@@ -148,6 +148,25 @@ fn shards_hold_the_same_images_and_labels_as_the_original() {
     assert_eq!(parquets.classes(), NAMES);
 }
 
+/// A file by pyarrow; `parquet/make.py` made it.
+#[test]
+fn a_file_of_another_program_opens() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let data = Dataset::open(&tests.join("parquet")).unwrap();
+    assert_eq!(data.classes(), ["grey", "444", "422", "420"]);
+    assert_eq!(data.labels(), [Some(0), Some(1), Some(2), Some(3), Some(2), None]);
+    let images = data.images();
+    for (row, name) in data.classes().iter().enumerate() {
+        let file = fs_err::read(tests.join(format!("pil/{name}.jpg"))).unwrap();
+        assert_eq!(images.encoded(row).unwrap(), file);
+    }
+    let (rows, _, skipped) = read(&images, images.shuffled(0, "epoch"));
+    assert_eq!(rows.iter().collect::<HashSet<_>>(), [0, 1, 2, 3, 5].iter().collect());
+    assert_eq!(skipped, ["train-00000-of-00001/4"]);
+    let reason = images.decode(4).unwrap_err().to_string();
+    assert!(reason.contains("its row holds no image"), "{reason}");
+}
+
 #[test]
 fn an_order_of_shards_holds_every_image_once_and_mixes_them() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Rates, times and memory of one run of the project on this machine:
 //! `cargo xtask bench`.
 
+mod growth;
 mod input;
 mod loader;
 mod machine;
@@ -36,6 +37,7 @@ Examples:
   cargo xtask bench steps peers --batch 64,256   the same beside PyTorch
   cargo xtask bench steps peers --rounds 3 --runs 3   the same in turns, on a restless machine
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
+  cargo xtask bench growth                       tar shards of up to 1.28 million images
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)
@@ -50,8 +52,10 @@ enum Group {
     Steps,
     /// PyTorch's forward pass and steps, and ours over them (takes steps too)
     Peers,
-    /// JPEG files to batches, ours over PyTorch's DataLoader with PIL
+    /// JPEG files to batches, ours over PyTorch's DataLoader with PIL and with PyTurboJPEG
     Loader,
+    /// Start-up, rate and memory over 1,000 to 1.28 million images in shards (writes 5 GB)
+    Growth,
     /// How long pre-training from files waits for its batches
     Waiting,
     /// Hebbian steps over threads and batches; orders of products over channels
@@ -104,6 +108,9 @@ struct Options {
     /// Measure this one thing on `inputs` and write what it took
     #[arg(long, hide = true, requires_all = ["form", "inputs"])]
     row: Option<Work>,
+    /// Read these shards and write what it took
+    #[arg(long, hide = true)]
+    stream: Option<PathBuf>,
     #[arg(long, hide = true)]
     form: Option<Form>,
     #[arg(long, hide = true)]
@@ -115,8 +122,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = match (options.row, options.form, &options.inputs) {
-        (Some(work), Some(form), Some(inputs)) => row(&options, work, form, inputs),
+    let done = match (options.row, options.form, &options.inputs, &options.stream) {
+        (Some(work), Some(form), Some(inputs), _) => row(&options, work, form, inputs),
+        (_, _, _, Some(pattern)) => growth::stream(pattern),
         _ => run(&options),
     };
     match done {
@@ -184,6 +192,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if let Some(python) = python.as_ref().filter(|_| has(Group::Loader)) {
         sections.push(Box::new(loader::measure(&bench, python, root)?));
+    }
+    if has(Group::Growth) {
+        sections.push(Box::new(growth::measure(&bench)?));
     }
     if has(Group::Waiting) {
         sections.push(Box::new(waiting::measure(&bench)?));

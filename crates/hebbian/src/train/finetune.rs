@@ -90,7 +90,9 @@ pub fn finetune(
         if cursor.sums.is_empty() {
             cursor.sums = vec![0.0; 3];
         }
-        let mut stream = batches(&train.images, order, config.batch, model.preprocess.size);
+        let (seed, purpose) = (model.provenance.seed, format!("finetune/{}", cursor.epoch));
+        let images = train.images.augmented(config.augment, seed, &purpose);
+        let mut stream = batches(&images, order, config.batch, model.preprocess.size);
         let mut x = Vec::new();
         for batch in &mut stream {
             let batch = batch?;

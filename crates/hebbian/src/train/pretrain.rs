@@ -83,7 +83,9 @@ pub fn pretrain(
             let order = images.shuffled(model.provenance.seed, &purpose);
             let order = order.skip(cursor.batch * config.batch);
             cursor.sums.resize(1, 0.0);
-            let mut stream = batches(images, order, config.batch, model.preprocess.size);
+            let purpose = format!("pretrain/{}/{}", cursor.turn, cursor.epoch);
+            let images = images.augmented(config.augment, model.provenance.seed, &purpose);
+            let mut stream = batches(&images, order, config.batch, model.preprocess.size);
             let mut x = Vec::new();
             let (mut since, mut seen) = (Instant::now(), 0);
             for batch in &mut stream {
