@@ -23,6 +23,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("idx", readers::idx),
     ("cifar", readers::cifar),
     ("tar", readers::tar),
+    ("parquet", readers::parquet),
     ("labels", readers::labels),
     ("image", readers::image),
     ("cache", readers::cache),

@@ -60,6 +60,25 @@ pub fn tar(bytes: &[u8]) -> bool {
     true
 }
 
+/// A Parquet file of images: its labels, and the first images.
+pub fn parquet(bytes: &[u8]) -> bool {
+    be_quiet();
+    let Ok(file) = tempfile::Builder::new().suffix(".parquet").tempfile() else { return false };
+    if fs_err::write(file.path(), bytes).is_err() {
+        return false;
+    }
+    let Ok(data) = Dataset::open(file.path()) else { return false };
+    let images = data.images();
+    (0..images.len().min(8)).filter(|&i| images.decode(i).is_ok()).count() > 0
+}
+
+/// Readers catch panics of the Parquet library, which the fuzzer's own hook
+/// would end the process for.
+fn be_quiet() {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+}
+
 /// A table of labels.
 pub fn labels(bytes: &[u8]) -> bool {
     label_table::parse(Path::new(FILE), bytes).is_ok()
@@ -125,10 +144,7 @@ pub fn vectors(bytes: &[u8]) -> bool {
 /// An `items.parquet`: the number of items due in two bytes, then the file; as
 /// a gallery's own, and as one from elsewhere.
 pub fn items(bytes: &[u8]) -> bool {
-    // The reader catches panics of the Parquet library, which the fuzzer's own
-    // hook would end the process for.
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    be_quiet();
     let Some((count, content)) = bytes.split_first_chunk::<2>() else { return false };
     let count = usize::from(u16::from_le_bytes(*count));
     let foreign = parse_foreign_items(content.to_vec(), count, Path::new(FILE));

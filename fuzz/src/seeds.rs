@@ -48,6 +48,10 @@ norm = "relative"
 const VERSION_1: &[u8] =
     include_bytes!("../../crates/hebbian-search/tests/data/version-1/gallery.toml");
 
+/// A file of images that another program wrote.
+const PARQUET: &[u8] =
+    include_bytes!("../../crates/hebbian-data/tests/parquet/train-00000-of-00001.parquet");
+
 /// Seeds of all targets.
 ///
 /// # Errors
@@ -94,6 +98,7 @@ pub fn seeds() -> Result<Vec<Seed>> {
         add("image", name, bytes);
     }
     add("tar", "class folder", archive.into_inner()?);
+    add("parquet", "hugging face", PARQUET.to_vec());
 
     let header = Header {
         size: Size::square(32),

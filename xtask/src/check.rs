@@ -1,7 +1,7 @@
 //! Everything that must hold before a change goes in.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -45,10 +45,26 @@ pub(crate) fn check(fast: bool) -> Result<()> {
     let doc = ["doc", "--locked", "--workspace", "--no-deps", "--features", GPU];
     run(cargo().env("RUSTDOCFLAGS", "-D warnings").args(doc))?;
     run(cargo().args(["test", "--locked", "--workspace", "--features", GPU]))?;
+    turbojpeg()?;
     let fuzz = ["--locked", "--manifest-path", FUZZ, "--lib"];
     run(in_shared_target(cargo().arg("clippy").args(fuzz).arg("--examples").args(warnings)))?;
     run(in_shared_target(cargo().arg("test").args(fuzz)))?;
     passed("checks", start)
+}
+
+/// The decoder that is built from C, where its tools are there.
+fn turbojpeg() -> Result<()> {
+    let there = |tool: &str| {
+        let mut command = Command::new(tool);
+        command.arg("--version").stdout(Stdio::null()).status().is_ok()
+    };
+    if !(there("cmake") && there("nasm")) {
+        println!("==> skipped: feature turbojpeg needs cmake and nasm\n");
+        return Ok(());
+    }
+    let of = ["--locked", "--package", "hebbian-data", "--features", "turbojpeg"];
+    run(cargo().arg("clippy").args(of).args(["--all-targets", "--", "-D", "warnings"]))?;
+    run(cargo().arg("test").args(of).args(["--test", "pil", "--test", "images"]))
 }
 
 fn passed(what: &str, start: Instant) -> Result<()> {

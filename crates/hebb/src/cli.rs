@@ -53,6 +53,7 @@ pub enum Command {
 Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
+  hebb pretrain 'shards/train-{000..150}.tar' --epochs 1 --out runs/large
   hebb pretrain photos/ --out runs/photos --resume
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
   hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'
@@ -172,7 +173,9 @@ pub struct Common {
 /// A data set and its labels.
 #[derive(Args, Clone)]
 pub struct DataArgs {
-    /// Folder of images, folder of class folders, tar, CIFAR or IDX files.
+    /// Folder of images or of class folders, tar, CIFAR or IDX files; many tar
+    /// or Parquet files by a pattern in quotes ('train-{000..150}.tar') or by
+    /// their folder.
     #[arg(value_name = "DATA")]
     pub data: PathBuf,
     /// Labels given apart: a CSV of path,label, or a folder of class folders.

@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     // What a damaged file did to a library is reported as an error, and as nothing else.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().name() != Some(hebbian_search::gallery::ITEMS_THREAD) {
+        const QUIET: [&str; 2] =
+            [hebbian_search::gallery::ITEMS_THREAD, hebbian_data::source::parquet::PARQUET_THREAD];
+        if !std::thread::current().name().is_some_and(|name| QUIET.contains(&name)) {
             hook(panic);
         }
     }));

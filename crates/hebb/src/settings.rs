@@ -48,6 +48,9 @@ pub struct Settings {
     pub whitening: Option<Whitening>,
     /// Smoothing of the whitening.
     pub smoothing: f64,
+    /// Images that the channel statistics and the whitening are taken from, a
+    /// random choice where there are more.
+    pub statistics_images: usize,
     /// How the network is pre-trained.
     pub method: Method,
     /// The rule.
@@ -68,6 +71,7 @@ impl Default for Settings {
             size: None,
             whitening: None,
             smoothing: 1e-2,
+            statistics_images: 50_000,
             method: Method::default(),
             rule: RuleRecord { name: "hpca".into(), params: toml::Table::new() },
             pretrain: PretrainConfig::default(),
@@ -166,9 +170,14 @@ impl Settings {
         let spec = self.network()?;
         let rule = self.rule_of(&spec)?;
         let size = Size { height: spec.input[0], width: spec.input[1] };
+        let order = images.shuffled(self.seed, "statistics");
+        let sample = match order.rows().get(..self.statistics_images) {
+            Some(few) => images.subset(few),
+            None => images.clone(),
+        };
         let mut count = progress.counter("channel statistics");
         let whitening = self.whitening(rule.as_deref());
-        let preprocess = Preprocess::fit(images, size, whitening, self.smoothing, &mut count)?;
+        let preprocess = Preprocess::fit(&sample, size, whitening, self.smoothing, &mut count)?;
         Ok(match rule {
             Some(rule) => Model::new(spec, rule.as_ref(), preprocess, self.seed)?,
             None => Model::without_rule(spec, preprocess, self.seed)?,

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
-use crate::{Error, Images, Result, Size};
+use crate::ahead::{Ahead, Read};
+use crate::{Error, Images, Order, Result, Size};
 
 /// Batches decoded ahead of the one in use.
 const AHEAD: usize = 2;
@@ -37,12 +38,13 @@ pub struct Skipped {
 
 /// The images of `order`, `batch_size` at a time, in that order.
 ///
-/// Decoded in parallel, at most two batches ahead. An image that
+/// Decoded in parallel, at most two batches ahead; images that lie in shards are
+/// read by a thread of its own, from front to back, a window ahead. An image that
 /// can't be read is left out of its batch and told by [`Batches::skipped`]; a
 /// batch may be left with none, so that the n-th batch is always the same. The
 /// iterator yields an error, and then ends, for a position out of range, a batch size of 0, a size out of range,
 /// or when not one image could be read.
-pub fn batches(images: &Images, order: Vec<usize>, batch_size: usize, size: Size) -> Batches {
+pub fn batches(images: &Images, order: Order, batch_size: usize, size: Size) -> Batches {
     let (send, receive) = sync_channel(AHEAD);
     let images = images.clone();
     let decoder = std::thread::Builder::new().name("hebbian-batches".to_owned()).spawn({
@@ -50,14 +52,18 @@ pub fn batches(images: &Images, order: Vec<usize>, batch_size: usize, size: Size
         move || {
             let mut decoder = Decoder { images, size, read: 0, first: None };
             let run = || -> Result<()> {
-                check(&decoder.images, &order, batch_size, size)?;
-                for rows in order.chunks(batch_size) {
+                check(&decoder.images, order.rows(), batch_size, size)?;
+                let asked = order.len();
+                let pixels = decoder.images.are_cached(size);
+                let mut ahead = Ahead::start(&decoder.images, order, pixels)?;
+                for _ in 0..asked.div_ceil(batch_size) {
+                    let batch = decoder.decode(ahead.take(batch_size)?)?;
                     // The consumer has gone: nothing is left to do.
-                    if send.send(Ok(decoder.decode(rows)?)).is_err() {
+                    if send.send(Ok(batch)).is_err() {
                         return Ok(());
                     }
                 }
-                decoder.finish(order.len())
+                decoder.finish(asked)
             };
             if let Err(error) = run() {
                 // Likewise.
@@ -146,17 +152,20 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn decode(&mut self, rows: &[usize]) -> Result<Decoded> {
+    fn decode(&mut self, images: Vec<Read>) -> Result<Decoded> {
         let (size, bytes) = (self.size, self.size.bytes());
-        let mut pixels = vec![0; rows.len() * bytes];
-        let failures: Vec<Option<String>> = pool()?.install(|| {
-            let each = rows.par_iter().zip(pixels.par_chunks_mut(bytes));
-            each.map(|(&row, out)| self.images.decode_into(row, size, out).err().map(reason))
-                .collect()
+        let mut pixels = vec![0; images.len() * bytes];
+        let decoded: Vec<(usize, Option<String>)> = pool()?.install(|| {
+            let each = images.into_par_iter().zip(pixels.par_chunks_mut(bytes));
+            each.map(|((row, stored), out)| {
+                let decoded = self.images.decode_into(row, stored, size, out);
+                (row, decoded.err().map(reason))
+            })
+            .collect()
         });
-        let mut kept = Vec::with_capacity(rows.len());
+        let mut kept = Vec::with_capacity(decoded.len());
         let mut skipped = Vec::new();
-        for (position, (&row, failure)) in rows.iter().zip(failures).enumerate() {
+        for (position, (row, failure)) in decoded.into_iter().enumerate() {
             match failure {
                 Some(reason) => skipped.push(Skipped { row, id: self.images.id(row), reason }),
                 None => {

@@ -10,10 +10,8 @@ use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::source::read_at::ReadAt;
-use crate::{Error, Images, Result, Size, batches};
+use crate::{Error, Images, Result, Size, batches::batches};
 
 const MAGIC: [u8; 8] = *b"HEBPIXEL";
 const VERSION: u32 = 1;
@@ -171,30 +169,35 @@ fn build(
 ) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
-    let mut file = tempfile::Builder::new()
+    let file = tempfile::Builder::new()
         .prefix(".pixels-")
         .suffix(".tmp")
         .tempfile_in(dir)
         .map_err(Error::io("write in", dir))?;
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, file);
     let wrote = Error::io;
     file.write_all(&[0; HEADER_BYTES]).map_err(wrote("write", path))?;
-    let mut failures: Vec<(usize, String)> = Vec::new();
-    let mut pixels = vec![0; BLOCK * size.bytes()];
-    for start in (0..images.len()).step_by(BLOCK) {
-        let count = BLOCK.min(images.len() - start);
-        let block = &mut pixels[..count * size.bytes()];
-        let decode = |(i, out): (usize, &mut [u8])| {
-            let reason = images.decode_into(start + i, size, out).err()?;
-            out.fill(0);
-            Some((start + i, batches::reason(reason)))
+    let blank = vec![0; size.bytes()];
+    let mut stream = batches(images, (0..images.len()).collect(), BLOCK, size);
+    let mut done = 0;
+    for batch in stream.by_ref() {
+        let batch = match batch {
+            // Told to whoever asks for the images.
+            Err(Error::NothingReadable { .. }) => break,
+            batch => batch?,
         };
-        let failed: Vec<_> = batches::pool()?.install(|| {
-            block.par_chunks_mut(size.bytes()).enumerate().filter_map(decode).collect()
-        });
-        failures.extend(failed);
-        file.write_all(block).map_err(wrote("write", path))?;
-        progress(start + count, images.len());
+        let end = images.len().min(done + BLOCK);
+        let mut decoded = batch.rows.iter().zip(batch.pixels.chunks_exact(size.bytes())).peekable();
+        for row in done..end {
+            let pixels = decoded.next_if(|(decoded, _)| **decoded == row);
+            file.write_all(pixels.map_or(&blank, |(_, pixels)| pixels))
+                .map_err(wrote("write", path))?;
+        }
+        done = end;
+        progress(done, images.len());
     }
+    let failures: Vec<(usize, String)> =
+        stream.skipped().into_iter().map(|skipped| (skipped.row, skipped.reason)).collect();
     let list = serde_json::to_vec(&failures)
         .map_err(|e| Error::Internal { problem: format!("writing the list of failures: {e}") })?;
     file.write_all(&list).map_err(wrote("write", path))?;
@@ -207,6 +210,7 @@ fn build(
     };
     file.seek(SeekFrom::Start(0)).map_err(wrote("write", path))?;
     file.write_all(&header.to_bytes()).map_err(wrote("write", path))?;
+    let file = file.into_inner().map_err(|e| Error::io("write", path)(e.into_error()))?;
     file.as_file().sync_all().map_err(wrote("write", path))?;
     file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
     Ok(())

@@ -37,10 +37,16 @@ impl Dataset {
 
     /// Opens the data set at `path`, whose kind is recognised by names and
     /// first bytes: a folder of images with class folders or without, a tar of
-    /// either, a folder of CIFAR binary files, or IDX files.
+    /// either, a folder of CIFAR binary files, or IDX files; tar shards or
+    /// Parquet files by a pattern (`train-{000..150}.tar`, see
+    /// [`source::pattern`]) or by the folder that holds them.
     ///
     /// Images come in byte-wise order of their paths, CIFAR and IDX records in
-    /// their official order, training part first.
+    /// their official order, training part first; images of shards as the
+    /// shards are named and as they lie there.
+    ///
+    /// A tar file may hold the label of `NAME.jpg` as a number in `NAME.cls`,
+    /// as WebDataset does; other files beside the images are left alone.
     ///
     /// # Errors
     /// When nothing is recognised, a file is damaged, the part is not there, or
@@ -89,8 +95,11 @@ impl Dataset {
             return Err(Error::TooFewClasses { path: path.to_path_buf(), found: 0 });
         }
         // A labelled folder may lie inside the pile; its images count once.
-        let root = |path: &Path| fs_err::canonicalize(path).map_err(Error::io("open", path));
-        let inside = root(path)?.strip_prefix(root(&self.path)?).ok().map(|path| {
+        // A pattern of shards is no folder that anything could lie in.
+        let root = |path: &Path| fs_err::canonicalize(path).ok();
+        let inside = root(&self.path)
+            .and_then(|pile| Some(root(path)?.strip_prefix(pile).ok()?.to_path_buf()));
+        let inside = inside.map(|path| {
             let parts: Vec<_> =
                 path.components().map(|c| c.as_os_str().to_string_lossy()).collect();
             parts.join("/") + "/"
@@ -99,12 +108,9 @@ impl Dataset {
         let rows: Vec<usize> = (0..self.len()).filter(is_extra).collect();
         let prefix = path.file_stem().map_or("labelled".into(), |name| name.to_string_lossy());
         let labels = std::iter::repeat_n(None, rows.len()).chain(labelled.labels).collect();
-        let joined = Joined {
-            rows: rows.iter().map(|&i| self.images.rows[i]).collect(),
-            pile: Arc::clone(&self.images.source),
-            labelled: labelled.source,
-            prefix: prefix.into_owned(),
-        };
+        let rows = rows.iter().map(|&i| self.images.rows[i]).collect();
+        let pile = Arc::clone(&self.images.source);
+        let joined = Joined::new(pile, rows, labelled.source, prefix.into_owned());
         let source: Arc<dyn Source> = Arc::new(joined);
         Ok(Self::of(&self.path, Opened { source, labels, classes: labelled.classes }))
     }
@@ -208,7 +214,10 @@ impl Dataset {
 
 /// Whether labels given apart are a table: a file that is no tar.
 fn is_table(path: &Path) -> Result<bool> {
+    if source::pattern::expand(path)?.is_some() {
+        return Ok(false);
+    }
     let metadata = fs_err::metadata(path).map_err(Error::io("open", path))?;
-    let tar = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"));
-    Ok(metadata.is_file() && !tar)
+    let images = |ending| source::shards::has_ending(path, ending);
+    Ok(metadata.is_file() && !images("tar") && !images("parquet"))
 }

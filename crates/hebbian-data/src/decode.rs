@@ -6,6 +6,8 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::Serialize;
 
+use crate::Size;
+
 /// The longest side that is decoded, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
 /// The most pixels that are decoded: a 100-megapixel camera fits.
@@ -72,12 +74,47 @@ pub fn header(bytes: &[u8]) -> Result<Header, String> {
 /// # Errors
 /// The decoder's reason, for [`crate::Error::Unreadable`].
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let (_, mut decoder) = open(bytes)?;
+    decode_covering(bytes, None)
+}
+
+/// [`decode`] for an image that will be scaled to cover `size`, where one is
+/// given: with feature `turbojpeg` a JPEG file may then come at 1/2, 1/4 or 1/8
+/// of its own size, as long as it still covers `size`. Other files, and builds
+/// without the feature, are as by [`decode`].
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_covering(bytes: &[u8], size: Option<Size>) -> Result<RgbImage, String> {
+    let (format, mut decoder) = open(bytes)?;
     // A damaged orientation tag is no reason to lose the pixels.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    let mut image = match jpeg(format, bytes, size.map(|size| as_stored(size, orientation))) {
+        Some(image) => DynamicImage::ImageRgb8(image),
+        None => DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?,
+    };
     image.apply_orientation(orientation);
     Ok(if image.color().has_alpha() { over_white(&image) } else { image.into_rgb8() })
+}
+
+/// By libjpeg-turbo, where that can be and is wanted.
+fn jpeg(format: ImageFormat, bytes: &[u8], cover: Option<Size>) -> Option<RgbImage> {
+    #[cfg(feature = "turbojpeg")]
+    if format == ImageFormat::Jpeg {
+        return crate::turbo::decode(bytes, cover);
+    }
+    let _ = (format, bytes, cover);
+    None
+}
+
+/// The size before the rotation that makes an image upright.
+fn as_stored(Size { height, width }: Size, orientation: Orientation) -> Size {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    match orientation {
+        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => {
+            Size { height: width, width: height }
+        }
+        _ => Size { height, width },
+    }
 }
 
 fn open(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder + '_), String> {

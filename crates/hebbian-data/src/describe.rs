@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::batches::{self, Skipped};
@@ -79,10 +78,10 @@ pub fn describe(data: &Dataset, progress: &mut dyn FnMut(usize, usize)) -> Resul
     let mut same: HashMap<blake3::Hash, Vec<usize>> = HashMap::new();
     let mut bytes = 0;
     for start in (0..images.len()).step_by(BLOCK) {
-        let rows = start..images.len().min(start + BLOCK);
-        let examined: Vec<Result<Examined>> = batches::pool()?
-            .install(|| rows.clone().into_par_iter().map(|row| examine(&images, row)).collect());
-        for (row, examined) in rows.clone().zip(examined) {
+        let rows: Vec<usize> = (start..images.len().min(start + BLOCK)).collect();
+        let examined =
+            batches::pool()?.install(|| images.map_stored(&rows, |_, stored| Ok(examine(&stored))));
+        for (&row, examined) in rows.iter().zip(examined) {
             let decoded = examined.map_err(batches::reason).and_then(|examined| {
                 bytes += examined.bytes;
                 same.entry(examined.content).or_default().push(row);
@@ -96,7 +95,7 @@ pub fn describe(data: &Dataset, progress: &mut dyn FnMut(usize, usize)) -> Resul
                 Err(reason) => unreadable.push(Skipped { row, id: images.id(row), reason }),
             }
         }
-        progress(rows.end, images.len());
+        progress(start + rows.len(), images.len());
     }
     let bound = |of: fn(Size, Size) -> Size| sizes.keys().copied().reduce(of);
     Ok(Description {
@@ -118,17 +117,17 @@ pub fn describe(data: &Dataset, progress: &mut dyn FnMut(usize, usize)) -> Resul
     })
 }
 
-fn examine(images: &Images, row: usize) -> Result<Examined> {
+fn examine(stored: &Stored<'_>) -> Examined {
     let size = |image: &image::RgbImage| Size {
         height: image.height() as usize,
         width: image.width() as usize,
     };
-    Ok(match images.stored(row)? {
+    match stored {
         Stored::Encoded(bytes) => Examined {
             bytes: bytes.len() as u64,
-            content: blake3::hash(&bytes),
-            decoded: decode::header(&bytes)
-                .and_then(|header| Ok((size(&decode::decode(&bytes)?), header.colour))),
+            content: blake3::hash(bytes),
+            decoded: decode::header(bytes)
+                .and_then(|header| Ok((size(&decode::decode(bytes)?), header.colour))),
         },
         Stored::Pixels(image) => {
             let grey = image.pixels().all(|p| p.0[0] == p.0[1] && p.0[1] == p.0[2]);
@@ -136,10 +135,10 @@ fn examine(images: &Images, row: usize) -> Result<Examined> {
             Examined {
                 bytes: image.as_raw().len() as u64,
                 content: blake3::hash(image.as_raw()),
-                decoded: Ok((size(&image), colour)),
+                decoded: Ok((size(image), colour)),
             }
         }
-    })
+    }
 }
 
 fn classes(data: &Dataset) -> Vec<Class> {

@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// Neither the names nor the first bytes match any kind of data set.
     #[error(
-        "{path}: not recognised as a data set; give a folder of images, a tar of one, or CIFAR or IDX files",
+        "{path}: not recognised as a data set; give a folder of images, a tar of one, tar shards, Parquet, CIFAR or IDX files",
         path = path.display()
     )]
     Unrecognised {
@@ -50,6 +50,14 @@ pub enum Error {
         path: PathBuf,
         /// The compression, as its tool is called.
         format: &'static str,
+    },
+    /// A pattern of file names that can't be used.
+    #[error("{pattern}: {problem}")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong and what to do.
+        problem: String,
     },
     /// The layout carries no such official part.
     #[error(
@@ -84,7 +92,7 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
-    /// A file that breaks its binary format (CIFAR, IDX).
+    /// A file that breaks its binary format (CIFAR, IDX, Parquet).
     #[error("{path}: {problem}; get the file again", path = path.display())]
     Format {
         /// The file.

@@ -103,7 +103,8 @@ fn covering(from: Size, to: Size) -> Size {
     }
 }
 
-fn bilinear(image: &RgbImage, size: Size) -> Result<Vec<u8>> {
+/// Scales with the antialiased bilinear filter of PIL.
+pub(crate) fn bilinear(image: &RgbImage, size: Size) -> Result<Vec<u8>> {
     let bad = |problem: String| Error::BadSize { size, problem };
     let side = |n: usize| u32::try_from(n).map_err(|e| bad(e.to_string()));
     let from = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)

@@ -111,7 +111,7 @@ fn batches_keep_the_order_and_tell_what_they_skip() {
     let dir = tempfile::tempdir().unwrap();
     let images = damaged_folder(dir.path());
     let order = seed::shuffled(30, 1, "epoch");
-    let mut run = batches(&images, order.clone(), 8, SIZE);
+    let mut run = batches(&images, order.clone().into(), 8, SIZE);
     let mut rows = Vec::new();
     for batch in run.by_ref() {
         let batch = batch.unwrap();
@@ -134,7 +134,7 @@ fn batches_that_can_not_be_made_end_with_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let images = damaged_folder(dir.path());
     let error = |order: Vec<usize>, batch_size, size| {
-        let mut run = batches(&images, order, batch_size, size);
+        let mut run = batches(&images, order.into(), batch_size, size);
         let error = run.find_map(Result::err).unwrap();
         assert!(run.next().is_none());
         error
@@ -143,9 +143,9 @@ fn batches_that_can_not_be_made_end_with_an_error() {
     assert!(matches!(error(vec![0], 0, SIZE), Error::Parameter { name: "batch_size", .. }));
     assert!(matches!(error(vec![0], 4, Size::square(0)), Error::BadSize { .. }));
     assert!(matches!(error(vec![3, 7], 1, SIZE), Error::NothingReadable { asked: 2, .. }));
-    assert!(batches(&images, Vec::new(), 4, SIZE).next().is_none());
+    assert!(batches(&images, Vec::new().into(), 4, SIZE).next().is_none());
     // The n-th batch is the same whatever can be read of those before it.
-    let rows = batches(&images, vec![3, 7, 5], 1, SIZE).map(|batch| batch.unwrap().rows);
+    let rows = batches(&images, vec![3, 7, 5].into(), 1, SIZE).map(|batch| batch.unwrap().rows);
     assert_eq!(rows.collect::<Vec<_>>(), [vec![], vec![], vec![5]]);
     // Left early, the decoder stops and is joined.
     drop(batches(&images, (0..30).cycle().take(1_000_000).collect(), 1, SIZE));

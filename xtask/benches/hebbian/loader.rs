@@ -1,8 +1,9 @@
-//! Image files to batches, beside PyTorch's DataLoader with PIL.
+//! Image files to batches, beside PyTorch's DataLoader with PIL and with
+//! PyTurboJPEG.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use hebbian::network::Tensors;
@@ -21,8 +22,14 @@ const SCRIPT: &str = "loader.py";
 const PHOTOS: &str = "../shared/data/imagenet-samples-1000.tar";
 /// Small images read in a pass.
 const SMALL: usize = 4000;
-/// Side that photos are scaled to: the input of the published ten-layer network.
-const PHOTO_SIDE: usize = 210;
+/// Sides that photos are scaled to: the input of the published ten-layer
+/// network, and that of Tiny ImageNet, a quarter of the photos'.
+const PHOTO_SIDES: [usize; 2] = [210, 64];
+/// What decodes in the DataLoader.
+const DECODERS: [&str; 2] = ["pil", "turbojpeg"];
+/// What decodes JPEG files of ours, and the one of theirs to compare it with.
+const OURS: (&str, usize) =
+    if cfg!(feature = "turbojpeg") { ("libjpeg-turbo", 1) } else { ("zune-jpeg", 0) };
 /// Images a batch.
 const BATCH: usize = 64;
 /// Largest mean difference of pixels, in levels of 255: decoders round
@@ -36,7 +43,8 @@ struct Row {
     images: usize,
     side: usize,
     ours: Timing,
-    theirs: Timing,
+    /// By each of [`DECODERS`].
+    theirs: [Timing; 2],
     /// Of pixels of the first batch, in levels of 255.
     largest_difference: f64,
     mean_difference: f64,
@@ -62,9 +70,12 @@ pub(crate) fn measure(bench: &Bench, python: &Python, root: &Path) -> Result<Loa
     if photos.exists() {
         let photos = Dataset::open(&photos)?;
         let order = seed::shuffled(photos.len(), 0, "bench");
-        let preprocess = Preprocess { size: Size::square(PHOTO_SIDE), ..small.preprocess };
         let images = photos.images().subset(&order);
-        found.add(bench, python, "photos, one of each ImageNet class", &images, &preprocess)?;
+        for side in PHOTO_SIDES {
+            let size = Size::square(side);
+            let preprocess = Preprocess { size, ..small.preprocess.clone() };
+            found.add(bench, python, "photos, one of each ImageNet class", &images, &preprocess)?;
+        }
     } else {
         found.skipped.push(format!("photos: {PHOTOS} is not there"));
     }
@@ -86,39 +97,58 @@ impl Loading {
         let files = Dataset::open(&folder)?.images();
         let ours = read(&files, preprocess, bench.runs)?;
 
-        let side = preprocess.size.height;
-        let outputs = bench.scratch.path().join("first.safetensors");
-        let text = |number: f32| OsString::from(number.to_string());
-        let mut args: Vec<OsString> = vec!["--folder".into(), folder.into(), "--mean".into()];
-        args.extend(preprocess.mean.map(text));
-        args.push("--std".into());
-        args.extend(preprocess.std.map(text));
-        for (name, value) in [("--side", side), ("--batch", BATCH), ("--runs", bench.runs)] {
-            args.extend([name.into(), value.to_string().into()]);
-        }
-        args.extend(["--outputs".into(), outputs.clone().into()]);
-        let answer = python.run::<Answer>(SCRIPT, args)?.pop();
-        let Answer { versions, timing: theirs } =
-            answer.context("the DataLoader gave no result")?;
-        self.versions = versions;
-        let [largest_difference, mean_difference] = compare(&files, preprocess, &outputs)?;
+        let outputs = DECODERS.map(|name| bench.scratch.path().join(name));
+        let theirs = [
+            self.data_loader(python, DECODERS[0], (&folder, &outputs[0]), preprocess, bench.runs)?,
+            self.data_loader(python, DECODERS[1], (&folder, &outputs[1]), preprocess, bench.runs)?,
+        ];
+        let [largest_difference, mean_difference] = compare(&files, preprocess, &outputs[OURS.1])?;
         ensure!(
             mean_difference <= TOLERANCE,
-            "{what}: the pixels of PIL differ from ours by {mean_difference:.2} levels on average \
-             where {TOLERANCE} is allowed; times of programs that do not agree mean nothing"
+            "{what}: the pixels of {} differ from ours by {mean_difference:.2} levels on average \
+             where {TOLERANCE} is allowed; times of programs that do not agree mean nothing",
+            DECODERS[OURS.1]
         );
         let what = what.to_owned();
         let images = files.len();
         self.rows.push(Row {
             what,
             images,
-            side,
+            side: preprocess.size.height,
             ours,
             theirs,
             largest_difference,
             mean_difference,
         });
         Ok(())
+    }
+}
+
+impl Loading {
+    /// The same by the DataLoader; the first batch goes to a file.
+    fn data_loader(
+        &mut self,
+        python: &Python,
+        decoder: &str,
+        (folder, outputs): (&Path, &Path),
+        preprocess: &Preprocess,
+        runs: usize,
+    ) -> Result<Timing> {
+        let text = |number: f32| OsString::from(number.to_string());
+        let mut args: Vec<OsString> = vec!["--folder".into(), folder.into(), "--mean".into()];
+        args.extend(preprocess.mean.map(text));
+        args.push("--std".into());
+        args.extend(preprocess.std.map(text));
+        for (name, value) in
+            [("--side", preprocess.size.height), ("--batch", BATCH), ("--runs", runs)]
+        {
+            args.extend([name.into(), value.to_string().into()]);
+        }
+        args.extend(["--decoder".into(), decoder.into(), "--outputs".into(), outputs.into()]);
+        let answer = python.run::<Answer>(SCRIPT, args)?.pop();
+        let Answer { versions, timing } = answer.context("the DataLoader gave no result")?;
+        self.versions.extend(versions);
+        Ok(timing)
     }
 }
 
@@ -149,7 +179,7 @@ fn read(files: &Images, preprocess: &Preprocess, runs: usize) -> Result<Timing> 
 }
 
 /// Largest and mean difference of the first batch's pixels, in levels of 255.
-fn compare(files: &Images, preprocess: &Preprocess, theirs: &PathBuf) -> Result<[f64; 2]> {
+fn compare(files: &Images, preprocess: &Preprocess, theirs: &Path) -> Result<[f64; 2]> {
     let rows = (0..files.len().min(BATCH)).collect();
     let batch = batches(files, rows, BATCH, preprocess.size).next();
     let mut ours = Vec::new();
@@ -178,23 +208,28 @@ impl Section for Loading {
     }
 
     fn json(&self, _: &GemmRates) -> Result<Value> {
-        Ok(json!({ "versions": self.versions, "rows": self.rows, "skipped": self.skipped }))
+        Ok(json!({
+            "versions": self.versions,
+            "decoder": OURS.0,
+            "decoders": DECODERS,
+            "rows": self.rows,
+            "skipped": self.skipped,
+        }))
     }
 
     fn page(&self, _: &GemmRates) -> String {
+        let cores = rayon::current_num_threads() as f64;
         let head = [
             "files",
             "images",
             "side",
-            "ours ms",
+            "by",
+            "ms",
             "min",
             "max",
             "images/s",
-            "DataLoader ms",
-            "min",
-            "max",
-            "images/s",
-            "times",
+            "a core",
+            "ours times",
             "low",
             "high",
             "apart",
@@ -202,35 +237,45 @@ impl Section for Loading {
         ];
         let mut table = Table::new(1, &head);
         for row in &self.rows {
-            let (ours, theirs) = (row.ours.summary(), row.theirs.summary());
-            table.push([
-                row.what.clone(),
-                row.images.to_string(),
-                row.side.to_string(),
-                ms(ours[1]),
-                ms(ours[0]),
-                ms(ours[2]),
-                format!("{:.0}", row.images as f64 / ours[1]),
-                ms(theirs[1]),
-                ms(theirs[0]),
-                ms(theirs[2]),
-                format!("{:.0}", row.images as f64 / theirs[1]),
-                times(Some(theirs[1] / ours[1])),
-                times(Some(theirs[0] / ours[2])),
-                times(Some(theirs[2] / ours[0])),
-                format!("{:.1}", row.largest_difference),
-                format!("{:.2}", row.mean_difference),
-            ]);
+            let ours = row.ours.summary();
+            let mut push = |by: &str, theirs: [f64; 3], apart: [String; 2]| {
+                let rate = row.images as f64 / theirs[1];
+                let [largest, mean] = apart;
+                table.push([
+                    row.what.clone(),
+                    row.images.to_string(),
+                    row.side.to_string(),
+                    by.to_owned(),
+                    ms(theirs[1]),
+                    ms(theirs[0]),
+                    ms(theirs[2]),
+                    format!("{rate:.0}"),
+                    format!("{:.0}", rate / cores),
+                    times(Some(theirs[1] / ours[1])),
+                    times(Some(theirs[0] / ours[2])),
+                    times(Some(theirs[2] / ours[0])),
+                    largest,
+                    mean,
+                ]);
+            };
+            let apart = [row.largest_difference, row.mean_difference].map(|d| format!("{d:.2}"));
+            push("ours", ours, apart);
+            for (by, theirs) in DECODERS.into_iter().zip(&row.theirs) {
+                push(by, theirs.summary(), Default::default());
+            }
         }
         let versions: Vec<_> = self.versions.iter().map(|(n, v)| format!("{n} {v}")).collect();
         let skipped: String = self.skipped.iter().map(|s| format!("- skipped: {s}\n")).collect();
         format!(
             "## Reading files\n\n\
-             - from a folder to normalised batches of {BATCH}; the DataLoader ({}) with PIL and as \
-             many processes as threads above\n\
-             - apart: largest and mean difference of pixels of the first batch, in levels of 255\n\
+             - from a folder to normalised batches of {BATCH}; ours decodes JPEG by {}; the \
+             DataLoader ({}) with PIL and with PyTurboJPEG, and as many processes as threads above\n\
+             - apart: largest and mean difference of pixels of the first batch from {}'s, in levels \
+             of 255\n\
              {skipped}\n{}",
+            OURS.0,
             versions.join(", "),
+            DECODERS[OURS.1],
             table.to_markdown()
         )
     }

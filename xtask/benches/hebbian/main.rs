@@ -2,6 +2,7 @@
 //! `cargo xtask bench`.
 
 mod epochs;
+mod growth;
 mod input;
 mod layers;
 mod loader;
@@ -40,6 +41,7 @@ Examples:
   cargo xtask bench steps peers --rounds 3 --runs 3   the same in turns, on a restless machine
   cargo xtask bench steps peers loader waiting scaling --python ~/torch/bin/python
   cargo xtask bench epochs --runs 3              Lagani 2023, Table 1: time of pre-training
+  cargo xtask bench growth                       tar shards of up to 1.28 million images
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench serve --seconds 10           hebb serve under load
@@ -57,10 +59,12 @@ enum Group {
     Layers,
     /// PyTorch's forward pass and steps, and ours over them (takes steps too)
     Peers,
-    /// JPEG files to batches, ours over PyTorch's DataLoader with PIL
+    /// JPEG files to batches, ours over PyTorch's DataLoader with PIL and with PyTurboJPEG
     Loader,
     /// An epoch and all of pre-training, VAE, naive and fast rules: Lagani 2023, Table 1
     Epochs,
+    /// Start-up, rate and memory over 1,000 to 1.28 million images in shards (writes 5 GB)
+    Growth,
     /// How long pre-training from files waits for its batches
     Waiting,
     /// Hebbian steps over threads and batches; orders of products over channels
@@ -118,6 +122,9 @@ struct Options {
     /// Measure this one thing on `inputs` and write what it took
     #[arg(long, hide = true, requires_all = ["form", "inputs"])]
     row: Option<Work>,
+    /// Read these shards and write what it took
+    #[arg(long, hide = true)]
+    stream: Option<PathBuf>,
     #[arg(long, hide = true)]
     form: Option<Form>,
     #[arg(long, hide = true)]
@@ -129,8 +136,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let done = match (options.row, options.form, &options.inputs) {
-        (Some(work), Some(form), Some(inputs)) => row(&options, work, form, inputs),
+    let done = match (options.row, options.form, &options.inputs, &options.stream) {
+        (Some(work), Some(form), Some(inputs), _) => row(&options, work, form, inputs),
+        (_, _, _, Some(pattern)) => growth::stream(pattern),
         _ => run(&options),
     };
     match done {
@@ -204,6 +212,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if has(Group::Epochs) {
         sections.push(Box::new(epochs::measure(&bench)?));
+    }
+    if has(Group::Growth) {
+        sections.push(Box::new(growth::measure(&bench)?));
     }
     if has(Group::Waiting) {
         sections.push(Box::new(waiting::measure(&bench)?));

@@ -68,7 +68,7 @@ pub(crate) fn reset_peak() -> bool {
     fs_err::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-fn status_mib(field: &str) -> Option<f64> {
+pub(crate) fn status_mib(field: &str) -> Option<f64> {
     let status = fs_err::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)

@@ -11,7 +11,6 @@ use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::for_each_features;
 use hebbian_data::{Dataset, Images, Skipped};
 use hebbian_search::{Gallery, GalleryWriter, Item, Vectors};
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::index::item;
@@ -111,10 +110,8 @@ impl Update<'_> {
         let mut count = progress.counter("looking for changes");
         count(0, len);
         for start in (0..len).step_by(HASHED) {
-            let rows = start..len.min(start + HASHED);
-            let hash = |row: usize| self.images.content_hash(row);
-            let found: Vec<_> = rows.clone().into_par_iter().map(hash).collect();
-            for (row, content) in rows.zip(found) {
+            let rows: Vec<usize> = (start..len.min(start + HASHED)).collect();
+            for (&row, content) in rows.iter().zip(self.images.content_hashes(&rows)) {
                 if let Err(error) = &content {
                     let (id, reason) = (self.images.id(row), error.to_string());
                     failed.push(Skipped { row, id, reason });

@@ -6,7 +6,10 @@
 pub mod served;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rand::RngExt;
 
 pub const SMALL: &str = r#"
 name = "small"
@@ -105,4 +108,47 @@ pub fn files_in(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Kills a run again and again, each time later, until one gets to its end;
+/// returns how often it was killed.
+pub fn run_with_kills(arguments: &[&str], rng: &mut impl rand::Rng) -> usize {
+    let mut kills = 0;
+    loop {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hebb"))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let patience = Duration::from_millis(rng.random_range(5..60) + 12 * kills as u64);
+        std::thread::sleep(patience);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{arguments:?}");
+            return kills;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 300, "the run never gets to its end");
+    }
+}
+
+/// The metrics without what depends on the clock.
+fn metrics(run: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("images_per_second");
+        line
+    });
+    lines.collect()
+}
+
+pub fn same_end(unbroken: &str, killed: &str) {
+    for file in ["model/model.safetensors", "model/model.toml"] {
+        let read = |run: &str| std::fs::read(format!("{run}/{file}")).unwrap();
+        assert!(read(unbroken) == read(killed), "{file} differs");
+    }
+    assert_eq!(metrics(unbroken), metrics(killed));
 }

@@ -100,7 +100,7 @@ fn part_name(folder: &str) -> Option<PartName> {
 }
 
 /// Every path's part, or `None` unless all paths lie in folders named as parts.
-fn parts(paths: &[&str]) -> Option<Vec<Option<Part>>> {
+pub(super) fn parts(paths: &[&str]) -> Option<Vec<Option<Part>>> {
     let names: Vec<PartName> = paths
         .iter()
         .map(|path| path.split_once('/').and_then(|p| part_name(p.0)))

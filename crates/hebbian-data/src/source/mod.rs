@@ -5,13 +5,16 @@ mod files;
 pub mod idx;
 mod joined;
 mod layout;
+pub mod parquet;
+pub mod pattern;
 pub(crate) mod read_at;
+pub(crate) mod shards;
 pub mod tar;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::{ImageFormat, RgbImage};
@@ -31,6 +34,10 @@ pub enum SourceKind {
     Folder,
     /// A tar archive of either.
     Tar,
+    /// Several tar archives, read one after the other.
+    TarShards,
+    /// Parquet files with a column of images.
+    Parquet,
     /// CIFAR-10 or CIFAR-100 in the official binary layout.
     CifarBinary,
     /// IDX files, as MNIST and Fashion-MNIST have them.
@@ -45,6 +52,8 @@ impl fmt::Display for SourceKind {
             Self::ClassFolders => "class folders",
             Self::Folder => "folder",
             Self::Tar => "tar",
+            Self::TarShards => "tar shards",
+            Self::Parquet => "Parquet",
             Self::CifarBinary => "CIFAR binary",
             Self::Idx => "IDX",
             Self::Joined => "pile and labelled folder",
@@ -56,7 +65,8 @@ impl fmt::Display for SourceKind {
 ///
 /// CIFAR: `data_batch_*.bin` or `train.bin` against `test*.bin`. IDX: `train-*`
 /// against `t10k-*`. Folder or tar: the top-level folders `train` against
-/// `test`, or `val` where there is no `test`.
+/// `test`, or `val` where there is no `test`. Tar shards and Parquet files: the
+/// names of the files, which begin like those folders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
@@ -87,6 +97,15 @@ pub enum Stored<'a> {
     Pixels(RgbImage),
 }
 
+impl Stored<'_> {
+    pub(crate) fn into_owned(self) -> Stored<'static> {
+        match self {
+            Stored::Encoded(bytes) => Stored::Encoded(bytes.into_owned().into()),
+            Stored::Pixels(image) => Stored::Pixels(image),
+        }
+    }
+}
+
 /// An ordered set of stored images, the same order at every opening.
 pub trait Source: Send + Sync {
     /// What was recognised.
@@ -104,6 +123,21 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the file can't be read; `index` beyond [`Source::len`] is an error too.
     fn read(&self, index: usize) -> Result<Stored<'_>>;
+    /// The first image of each shard, where images lie in files that are best
+    /// read from front to back; none where all are equally near.
+    fn shards(&self) -> &[usize] {
+        &[]
+    }
+    /// About how many bytes image `index` takes as it is stored; 0 where
+    /// [`Source::shards`] has none.
+    fn bytes(&self, _index: usize) -> u64 {
+        0
+    }
+    /// The images `rows` of shard `shard`, which are given in order and once
+    /// each, read from front to back. Rows of other shards may not be asked for.
+    fn read_shard(&self, _shard: usize, rows: &[usize]) -> Vec<Result<Stored<'static>>> {
+        rows.iter().map(|&row| Ok(self.read(row)?.into_owned())).collect()
+    }
     /// Changes when any image does: names, lengths and modification times.
     ///
     /// # Errors
@@ -120,6 +154,9 @@ pub(crate) struct Opened {
 
 /// Recognises and opens `path`.
 pub(crate) fn open(path: &Path, part: Part) -> Result<Opened> {
+    if let Some(paths) = pattern::expand(path)? {
+        return open_shards(path, paths, part);
+    }
     let metadata = fs_err::metadata(path).map_err(Error::io("open", path))?;
     let opened = if metadata.is_dir() {
         let names = file_names(path)?;
@@ -127,6 +164,8 @@ pub(crate) fn open(path: &Path, part: Part) -> Result<Opened> {
             cifar::open(path, &names, part)?
         } else if names.iter().any(|name| idx::is_images_name(name)) {
             idx::open(path, &names, part)?
+        } else if let Some(paths) = shards::in_folder(path, &names)? {
+            open_shards(path, paths, part)?
         } else {
             files::open(path, part)?
         }
@@ -137,6 +176,19 @@ pub(crate) fn open(path: &Path, part: Part) -> Result<Opened> {
         return Err(Error::Empty { path: path.to_path_buf() });
     }
     Ok(opened)
+}
+
+/// Opens files that are one data set, all of one kind by their endings.
+fn open_shards(shown: &Path, paths: Vec<PathBuf>, part: Part) -> Result<Opened> {
+    let all = |ending| paths.iter().all(|path| shards::has_ending(path, ending));
+    if all("tar") {
+        return tar::open_shards(shown, paths, part);
+    }
+    if all("parquet") {
+        return parquet::open(shown, paths, part);
+    }
+    let problem = "names files that do not all end in .tar or all in .parquet".to_owned();
+    Err(Error::Pattern { pattern: shown.display().to_string(), problem })
 }
 
 fn open_file(path: &Path, part: Part) -> Result<Opened> {
@@ -151,6 +203,9 @@ fn open_file(path: &Path, part: Part) -> Result<Opened> {
     }
     if let Some(format) = compression(&first) {
         return Err(Error::Compressed { path: path.to_path_buf(), format });
+    }
+    if first.starts_with(b"PAR1") || shards::has_ending(path, "parquet") {
+        return parquet::open(path, vec![path.to_path_buf()], part);
     }
     if tar::is_tar(&first) || name.to_ascii_lowercase().ends_with(".tar") {
         return tar::open(path, part);

@@ -1,5 +1,6 @@
 //! Settings of training, with the published defaults.
 
+use hebbian_data::Augmentation;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Sgd;
@@ -82,6 +83,9 @@ pub struct PretrainConfig {
     /// Stop when no layer's weights changed by more than this, relative to
     /// their norm, in an epoch; 0 to run all epochs.
     pub tolerance: f64,
+    /// How images are changed at random, anew in each epoch.
+    #[serde(skip_serializing_if = "Augmentation::is_none")]
+    pub augment: Augmentation,
 }
 
 impl Default for PretrainConfig {
@@ -89,7 +93,8 @@ impl Default for PretrainConfig {
     /// together, no early stop.
     fn default() -> Self {
         let (lr, schedule) = (LayerRates::All(1e-3), Schedule::Constant);
-        Self { epochs: 2, batch: 64, lr, schedule, order: PretrainOrder::Together, tolerance: 0.0 }
+        let (order, augment) = (PretrainOrder::Together, Augmentation::None);
+        Self { epochs: 2, batch: 64, lr, schedule, order, tolerance: 0.0, augment }
     }
 }
 
@@ -147,6 +152,9 @@ pub struct FinetuneConfig {
     pub dropout: f64,
     /// Which labels may be looked at.
     pub protocol: Protocol,
+    /// How images are changed at random, anew in each epoch.
+    #[serde(skip_serializing_if = "Augmentation::is_none")]
+    pub augment: Augmentation,
     /// Form of the classifier: `"linear"` or `{ hidden = 256 }`.
     #[serde(skip_serializing_if = "HeadKind::is_linear")]
     pub classifier: HeadKind,
@@ -167,6 +175,7 @@ impl Default for FinetuneConfig {
             weight_decay: 5e-2,
             dropout: 0.5,
             protocol: Protocol::Strict,
+            augment: Augmentation::None,
             classifier: HeadKind::Linear,
         }
     }

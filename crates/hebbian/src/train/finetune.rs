@@ -85,12 +85,14 @@ pub fn finetune(
     while cursor.epoch < config.epochs {
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/finetune/{}", cursor.epoch);
-        let mut order = seed::shuffled(train.images.len(), model.provenance.seed, &purpose);
-        order.drain(..(cursor.batch * config.batch).min(train.images.len()));
+        let order = train.images.shuffled(model.provenance.seed, &purpose);
+        let order = order.skip(cursor.batch * config.batch);
         if cursor.sums.is_empty() {
             cursor.sums = vec![0.0; 3];
         }
-        let mut stream = batches(&train.images, order, config.batch, model.preprocess.size);
+        let (seed, purpose) = (model.provenance.seed, format!("finetune/{}", cursor.epoch));
+        let images = train.images.augmented(config.augment, seed, &purpose);
+        let mut stream = batches(&images, order, config.batch, model.preprocess.size);
         let mut x = Vec::new();
         for batch in &mut stream {
             let batch = batch?;

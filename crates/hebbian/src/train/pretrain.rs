@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use hebbian_data::{Images, Skipped, batches, seed};
+use hebbian_data::{Images, Skipped, batches};
 use serde::Serialize;
 
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
@@ -79,10 +79,12 @@ pub fn pretrain(
         };
         while cursor.epoch < config.epochs {
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
-            let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
-            order.drain(..(cursor.batch * config.batch).min(images.len()));
+            let order = images.shuffled(model.provenance.seed, &purpose);
+            let order = order.skip(cursor.batch * config.batch);
             cursor.sums.resize(1, 0.0);
-            let mut stream = batches(images, order, config.batch, model.preprocess.size);
+            let purpose = format!("pretrain/{}/{}", cursor.turn, cursor.epoch);
+            let images = images.augmented(config.augment, model.provenance.seed, &purpose);
+            let mut stream = batches(&images, order, config.batch, model.preprocess.size);
             let mut x = Vec::new();
             let (mut since, mut seen) = (Instant::now(), 0);
             for batch in &mut stream {

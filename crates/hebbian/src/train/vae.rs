@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use hebbian_data::{Batch, Images, Skipped, batches, seed};
+use hebbian_data::{Batch, Images, Skipped, batches};
 use serde::Serialize;
 
 use super::pretrain::check_finite;
@@ -74,8 +74,8 @@ pub fn pretrain_vae(
     while cursor.epoch < config.epochs {
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/vae/{}", cursor.epoch);
-        let mut order = seed::shuffled(images.len(), model.provenance.seed, &purpose);
-        order.drain(..(cursor.batch * config.batch).min(images.len()));
+        let order = images.shuffled(model.provenance.seed, &purpose);
+        let order = order.skip(cursor.batch * config.batch);
         let mut stream = batches(images, order, config.batch, model.preprocess.size);
         let mut sums = Sums::of(&cursor.sums);
         for batch in &mut stream {

@@ -1,0 +1,83 @@
+//! The commands on tar shards, as on any data set.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{at, fails, ok, run_with_kills, same_end, scratch};
+use hebbian_data::{Dataset, seed};
+
+/// The images of `photos` as four shards with labels, in random order; a file in between is no
+/// image. Returns the pattern.
+fn shards(photos: &str, folder: &str) -> String {
+    let data = Dataset::open(Path::new(photos)).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    let order = seed::shuffled(data.len(), 0, "shards");
+    for (shard, rows) in order.chunks(data.len().div_ceil(4)).enumerate() {
+        let file = std::fs::File::create(format!("{folder}/train-{shard}.tar")).unwrap();
+        let mut builder = tar::Builder::new(file);
+        let mut add = |name: String, content: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        for &row in rows {
+            add(format!("{row:05}.png"), &data.images().encoded(row).unwrap());
+            add(format!("{row:05}.cls"), data.label(row).unwrap().to_string().as_bytes());
+        }
+        add("broken.jpg".to_owned(), b"no image");
+        builder.finish().unwrap();
+    }
+    format!("{folder}/train-{{0..3}}.tar")
+}
+
+#[test]
+fn every_command_takes_shards_and_a_killed_run_ends_the_same() {
+    let dir = scratch(30);
+    let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
+    let data = shards(&photos, &at(&dir, "shards"));
+    let described: serde_json::Value =
+        serde_json::from_str(&ok(&["data", "describe", &data, "--json"])).unwrap();
+    assert_eq!(described["kind"], "tar-shards");
+    assert_eq!([&described["images"], &described["labelled"]], [304, 300]);
+    assert_eq!(described["unreadable"].as_array().unwrap().len(), 4);
+
+    let base = ["pretrain", &data, "--network", &network, "--set", "pretrain.batch=16"];
+    let base = [&base[..], &["--epochs", "3"]].concat();
+    let (unbroken, killed) = (at(&dir, "a"), at(&dir, "b"));
+    ok(&[&base[..], &["--out", &unbroken]].concat());
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    println!("seed {now}");
+    let mut rng = seed::stream(u64::from(now), "kills");
+    let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
+    let kills = run_with_kills(&[&base[..], &often].concat(), &mut rng);
+    println!("killed {kills} times");
+    same_end(&unbroken, &killed);
+
+    let tuned = at(&dir, "tuned");
+    ok(&["finetune", &data, "--model", &unbroken, "--out", &tuned]);
+    let gallery = at(&dir, "gallery");
+    let indexed = ok(&["index", &data, "--model", &tuned, "--out", &gallery, "--json"]);
+    let indexed: serde_json::Value = serde_json::from_str(&indexed).unwrap();
+    assert_eq!([&indexed["added"], &indexed["unreadable"]], [300, 4]);
+    let predicted = ok(&["predict", &data, "--model", &tuned]);
+    assert_eq!(predicted.lines().filter(|line| line.contains("train-2/")).count(), 75);
+    let features = at(&dir, "features.safetensors");
+    ok(&["extract", &data, "--model", &tuned, "--out", &features]);
+}
+
+#[test]
+fn a_shard_that_is_cut_short_or_missing_is_named() {
+    let dir = scratch(4);
+    let data = shards(&at(&dir, "photos"), &at(&dir, "shards"));
+    let second = at(&dir, "shards/train-1.tar");
+    let whole = std::fs::read(&second).unwrap();
+    std::fs::write(&second, &whole[..whole.len() / 2]).unwrap();
+    let pretrain =
+        ["pretrain", &data, "--network", &at(&dir, "small.toml"), "--out", &at(&dir, "run")];
+    fails(&pretrain, 1, &["train-1.tar", "the archive ends", "make the archive again"]);
+    std::fs::remove_file(&second).unwrap();
+    fails(&pretrain, 1, &["train-1.tar", "can't open"]);
+    fails(&["data", "describe", "x-{0..y}.tar"], 1, &["\"y\" is no whole number"]);
+}

@@ -1,0 +1,134 @@
+//! The order in which images are read.
+
+use rand::seq::SliceRandom;
+
+use crate::source::shards;
+use crate::{Images, seed};
+
+/// The most bytes, as they are stored, of the images that are shuffled
+/// together where they lie in shards: about 600 photos or 50,000 icons.
+pub const WINDOW_BYTES: u64 = 64 << 20;
+/// Shards that are read side by side.
+pub const SHARDS_AT_ONCE: usize = 16;
+/// The most bytes that are read ahead in one go where nothing is shuffled.
+const RUN_BYTES: u64 = 8 << 20;
+
+/// Positions in an [`Images`] one after the other, and which of them are
+/// fetched in one go where they lie in shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    rows: Vec<usize>,
+    /// Ends of what is fetched in one go, in order; none where that is to be
+    /// found by size.
+    ends: Vec<usize>,
+    next: usize,
+}
+
+impl From<Vec<usize>> for Order {
+    fn from(rows: Vec<usize>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+}
+
+impl FromIterator<usize> for Order {
+    fn from_iter<T: IntoIterator<Item = usize>>(rows: T) -> Self {
+        Vec::from_iter(rows).into()
+    }
+}
+
+impl Order {
+    /// The positions that are left, in order.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows[self.next..]
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.rows().len()
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.rows().is_empty()
+    }
+
+    /// Leaves out the next `n` of them, as those of an epoch that are done.
+    #[must_use]
+    pub fn skip(mut self, n: usize) -> Self {
+        self.next = self.next.saturating_add(n).min(self.rows.len());
+        self
+    }
+
+    /// Takes what is to be fetched in one go.
+    pub(crate) fn take_window(&mut self, images: &Images) -> Option<&[usize]> {
+        let from = self.next;
+        if from == self.rows.len() {
+            return None;
+        }
+        let end = match self.ends.get(self.ends.partition_point(|&end| end <= from)) {
+            Some(&end) => end,
+            None => {
+                let mut bytes = 0;
+                let fits = |row: &&usize| {
+                    bytes += images.bytes(**row);
+                    bytes <= RUN_BYTES
+                };
+                from + self.rows[from..].iter().take_while(fits).count().max(1)
+            }
+        };
+        self.next = end;
+        Some(&self.rows[from..end])
+    }
+}
+
+impl Images {
+    /// All positions in the random order that belongs to `seed` and `purpose`.
+    ///
+    /// Where the images lie in shards, these are taken in random order,
+    /// [`SHARDS_AT_ONCE`] side by side, each from front to back, and shuffled
+    /// within windows of [`WINDOW_BYTES`]: reads stay sequential and memory
+    /// bounded. Elsewhere the order is any, [`seed::shuffled`].
+    pub fn shuffled(&self, seed: u64, purpose: &str) -> Order {
+        self.shuffled_within(seed, purpose, WINDOW_BYTES)
+    }
+
+    fn shuffled_within(&self, seed: u64, purpose: &str, window_bytes: u64) -> Order {
+        let starts = self.source.shards();
+        if starts.is_empty() {
+            return seed::shuffled(self.len(), seed, purpose).into();
+        }
+        let mut rng = seed::stream(seed, purpose);
+        let mut shards: Vec<Vec<usize>> = vec![Vec::new(); starts.len()];
+        for (position, &row) in self.rows.iter().enumerate() {
+            if let Some((shard, _)) = shards::locate(starts, row) {
+                shards[shard].push(position);
+            }
+        }
+        shards.retain(|shard| !shard.is_empty());
+        for shard in &mut shards {
+            shard.sort_by_key(|&position| self.rows[position]);
+        }
+        shards.shuffle(&mut rng);
+        let mut order = Order { rows: Vec::with_capacity(self.len()), ..Order::default() };
+        let mut waiting = shards.into_iter().map(Vec::into_iter);
+        let mut open: Vec<_> = waiting.by_ref().take(SHARDS_AT_ONCE).collect();
+        while !open.is_empty() {
+            let from = order.rows.len();
+            let share = window_bytes / open.len() as u64;
+            for shard in &mut open {
+                let mut bytes = 0;
+                // One at least, however large it is.
+                while bytes == 0 || bytes < share {
+                    let Some(position) = shard.next() else { break };
+                    bytes += self.bytes(position).max(1);
+                    order.rows.push(position);
+                }
+            }
+            order.rows[from..].shuffle(&mut rng);
+            order.ends.push(order.rows.len());
+            open.retain(|shard| shard.len() > 0);
+            open.extend(waiting.by_ref().take(SHARDS_AT_ONCE - open.len()));
+        }
+        order
+    }
+}
