@@ -17,11 +17,11 @@
 
 mod client;
 mod columns;
+mod fields;
+mod index;
 mod messages;
 mod tags;
 mod writer;
-
-use std::time::{Duration, Instant};
 
 use hebbian_search::{Error, Filter, GalleryInfo, Result};
 use prost::Message;
@@ -33,22 +33,19 @@ use crate::ranking::Ranked;
 use crate::record::{Entry, Key, Stored};
 use client::{Client, Refusal};
 use columns::{ENTRY, FULL, Table, hex};
+use fields::fields;
 use messages::{
     Answer, BOOLEAN_EXPRESSION, CollectionRequest, CollectionSchema, CreateCollectionRequest,
-    CreateIndexRequest, DescribeCollection, DescribeIndex, FieldSchema, IndexRequest, LOADED,
-    LoadState, LoadStateRequest, Placeholder, Placeholders, QueryRequest, QueryResults, STRONG,
+    DescribeCollection, Placeholder, Placeholders, QueryRequest, QueryResults, STRONG,
     SearchRequest, SearchResults, Status, data_type, pairs,
 };
-use tags::{Expression, MAX_TAGS, TAG_DIGITS};
+use tags::Expression;
 
 /// Most dimensions of a vector, and most results of a search.
 const MAX_DIM: usize = 32_768;
 const MAX_RESULTS: usize = 16_384;
 /// The collection's property that says what it holds.
 const PROPERTY: &str = "hebb";
-/// Longest texts, in bytes: of an id, and of the rest as JSON.
-const ID_BYTES: usize = hebbian_search::gallery::MAX_TEXT_BYTES;
-const ABOUT_BYTES: usize = 65_535;
 /// Bytes of rows that are read at once, and most rows.
 const BLOCK_BYTES: usize = 4 << 20;
 const BLOCK_ROWS: usize = 1_024;
@@ -56,10 +53,6 @@ const BLOCK_ROWS: usize = 1_024;
 const MAX_SLICES: usize = 1 << 24;
 /// Bytes of an item besides its vector, more or less.
 const ITEM_BYTES: usize = 512;
-/// Time that a collection may take to be loaded.
-const LOADING: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// A collection.
 struct Collection {
     client: Client,
@@ -97,35 +90,7 @@ pub(crate) fn create(address: &Address, info: &GalleryInfo) -> Result<Box<dyn Ba
     }
     let client = Client::new(address)?;
     let collection = address.name.clone();
-    let text = |name: &str, bytes: usize| FieldSchema {
-        name: name.to_owned(),
-        data_type: data_type::VARCHAR,
-        type_params: pairs([("max_length", bytes.to_string())]),
-        ..FieldSchema::default()
-    };
-    let digits = 2 * size_of::<Key>();
-    let fields = vec![
-        FieldSchema { is_primary_key: true, ..text("key", digits) },
-        text("id", ID_BYTES),
-        text("about", ABOUT_BYTES),
-        FieldSchema {
-            data_type: data_type::ARRAY,
-            element_type: data_type::VARCHAR,
-            type_params: pairs([
-                ("max_capacity", MAX_TAGS.to_string()),
-                ("max_length", TAG_DIGITS.to_string()),
-            ]),
-            ..text("tags", 0)
-        },
-        text("digest", digits),
-        FieldSchema { data_type: data_type::INT64, type_params: Vec::new(), ..text("position", 0) },
-        FieldSchema {
-            data_type: data_type::FLOAT_VECTOR,
-            type_params: pairs([("dim", info.dim.to_string())]),
-            ..text("vector", 0)
-        },
-    ];
-    let schema = CollectionSchema { name: collection.clone(), fields };
+    let schema = CollectionSchema { name: collection.clone(), fields: fields(info.dim) };
     let request = CreateCollectionRequest {
         db_name: client.database(),
         collection_name: collection.clone(),
@@ -165,81 +130,6 @@ impl Collection {
             }
             answer => answer.map_err(|refusal| self.client.failure(refusal)),
         }
-    }
-
-    /// Sees to it that there is an index and that the collection is loaded: whoever made it may
-    /// have been stopped in between.
-    fn make_ready(&self) -> Result<()> {
-        if self.found_index()?.is_none() {
-            self.build(Index::Exact)?;
-        }
-        self.load()
-    }
-
-    fn load(&self) -> Result<()> {
-        let _: Status = self.client.call("LoadCollection", &self.request())?;
-        let request = LoadStateRequest {
-            collection_name: self.collection.clone(),
-            db_name: self.client.database(),
-        };
-        let start = Instant::now();
-        loop {
-            let state: LoadState = self.client.call("GetLoadState", &request)?;
-            if state.state == LOADED {
-                return Ok(());
-            }
-            if start.elapsed() > LOADING {
-                return Err(self.client.error("Milvus did not load the collection".to_owned()));
-            }
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    fn build(&self, index: Index) -> Result<()> {
-        let (kind, parameters) = match index {
-            Index::Exact => ("FLAT", "{}"),
-            Index::Hnsw => ("HNSW", r#"{"M":16,"efConstruction":200}"#),
-        };
-        let request = CreateIndexRequest {
-            db_name: self.client.database(),
-            collection_name: self.collection.clone(),
-            field_name: "vector".to_owned(),
-            extra_params: pairs([
-                ("index_type", kind.to_owned()),
-                ("metric_type", "L2".to_owned()),
-                ("params", parameters.to_owned()),
-            ]),
-            index_name: "vector".to_owned(),
-        };
-        let _: Status = self.client.call("CreateIndex", &request)?;
-        Ok(())
-    }
-
-    fn index_request(&self) -> IndexRequest {
-        IndexRequest {
-            db_name: self.client.database(),
-            collection_name: self.collection.clone(),
-            field_name: "vector".to_owned(),
-            index_name: String::new(),
-        }
-    }
-
-    fn found_index(&self) -> Result<Option<Index>> {
-        let answer: Result<DescribeIndex> =
-            self.client.call("DescribeIndex", &self.index_request());
-        let found = match answer {
-            Ok(found) => found.index_descriptions,
-            // Milvus has no better way to say that there is none.
-            Err(error) if error.to_string().contains("index") => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(found) = found.first() else { return Ok(None) };
-        let kind = found.params.iter().find(|parameter| parameter.key == "index_type");
-        Ok(Some(match kind.map(|kind| kind.value.as_str()) {
-            Some("FLAT") => Index::Exact,
-            // Of whatever kind it is, it may miss some.
-            _ => Index::Hnsw,
-        }))
     }
 
     /// The rows that `expression` names.
@@ -405,13 +295,7 @@ impl Backend for Collection {
     }
 
     fn set_index(&self, index: Index) -> Result<()> {
-        if self.found_index()? == Some(index) {
-            return Ok(());
-        }
-        let _: Status = self.client.call("ReleaseCollection", &self.request())?;
-        let _: Status = self.client.call("DropIndex", &self.index_request())?;
-        self.build(index)?;
-        self.load()
+        self.rebuild(index)
     }
 
     fn remove(&self) -> Result<()> {
