@@ -68,7 +68,8 @@ impl Epochs {
         let vae = epoch(Work::Vae, Form::Engine).map(|seconds| seconds * vae_epochs as f64);
         let line = |method: &str, work: Work, form: Form, epochs: usize| {
             let epoch_seconds = epoch(work, form)?;
-            let naive = epoch(work, Form::Naive).filter(|_| form != Form::Naive);
+            let has_naive = work != Work::Vae && form != Form::Naive;
+            let naive = epoch(work, Form::Naive).filter(|_| has_naive);
             let total_seconds = epoch_seconds * epochs as f64;
             Some(Line {
                 method: method.to_owned(),

@@ -45,7 +45,7 @@ pub(super) fn section(
         (Some(x), Some(y)) => {
             let plot = Plot { x, y, x_label, y_label, log: [false, log_y], affixes: ["", ""] };
             html! {
-                (legend(series, |_| true))
+                (legend(series, |_| true, series.iter().any(|s| !s.marks.is_empty())))
                 (plot.drawing(series))
             }
         }
@@ -55,8 +55,8 @@ pub(super) fn section(
 }
 
 /// The names of the series that are `drawn` by their place, each beside a piece
-/// of its line.
-pub(super) fn legend(series: &[Series], drawn: impl Fn(usize) -> bool) -> Markup {
+/// of its line; and a paper's mark, where there are `marks`.
+pub(super) fn legend(series: &[Series], drawn: impl Fn(usize) -> bool, marks: bool) -> Markup {
     html! {
         ul.legend {
             @for (i, s) in series.iter().enumerate().filter(|(i, _)| drawn(*i)) {
@@ -67,7 +67,7 @@ pub(super) fn legend(series: &[Series], drawn: impl Fn(usize) -> bool) -> Markup
                     (s.name)
                 }
             }
-            @if series.iter().any(|s| !s.marks.is_empty()) {
+            @if marks {
                 li {
                     svg.series5 width="14" height="14" aria-hidden="true" {
                         circle.mark cx="7" cy="7" r="4.5" {}

@@ -25,7 +25,11 @@ pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Serie
         series.get(i).is_some_and(|s| !(s.points.is_empty() && s.marks.is_empty()))
     };
     let content = html! {
-        (legend(named, |i| panels.iter().any(|(_, series)| in_panel(i, series))))
+        (legend(
+            named,
+            |i| panels.iter().any(|(_, series)| in_panel(i, series)),
+            all.iter().any(|s| !s.marks.is_empty()),
+        ))
         // Three to a row, but four are two and two.
         div class={ "panels" @if matches!(drawn.len(), 2 | 4) { " pairs" } } {
             @for (title, series) in drawn {
@@ -123,6 +127,11 @@ mod tests {
         let legend = page.split("</ul>").next().unwrap();
         assert!(legend.contains("first") && legend.contains("third"), "{legend}");
         assert!(!legend.contains("second") && legend.contains("series2"), "{legend}");
+        assert!(!legend.contains("the paper"), "{legend}");
+        // Marked in one panel only, and not the last.
+        let marked = vec![Series { marks: point.to_vec(), ..named("first", &point) }];
+        let page = self::page(&Frame::default(), &[marked, panels[1].clone()]);
+        assert!(page.split("</ul>").next().unwrap().contains("the paper"), "{page}");
     }
 
     #[test]

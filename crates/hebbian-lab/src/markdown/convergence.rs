@@ -13,7 +13,8 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     let epochs: Vec<String> = (0..=last).map(|epoch| epoch.to_string()).collect();
     let mut text = format!(
         "\nEpoch by epoch: {} accuracy, %, of a linear classifier on the layer's features as they \
-         are, trained with {}% of the labels; first repetition.\n\n| layer | method | {} |\n|---|---|{}\n",
+         are, trained with {}% of the labels; first repetition; at 0 the weights are random and the \
+         normalisation has not seen an image yet.\n\n| layer | method | {} |\n|---|---|{}\n",
         summary.experiment.judged_on(),
         percent(asked.fraction),
         epochs.join(" | "),

@@ -237,7 +237,8 @@ fn convergence(summary: &Summary<'_>) -> Option<Section> {
         heading: "Convergence without labels".into(),
         caption: format!(
             "{} accuracy of a linear classifier on each layer's features as they are after so \
-             many epochs of pre-training, trained with {}% of the labels; first repetition.",
+             many epochs of pre-training, trained with {}% of the labels; first repetition. At \
+             0 the weights are random and the normalisation has not seen an image yet.",
             capital(summary.experiment.judged_on()),
             percent(asked.fraction)
         ),
