@@ -9,7 +9,7 @@ use std::time::Instant;
 use hebbian_search::{Error, Gallery, Matrix, Result, SearchOptions, Store, Vectors};
 use hebbian_stores::{PushOptions, ServerStore, push};
 
-/// Queries, and neighbours of each.
+/// Queries unless a number is given, and neighbours of each.
 const QUERIES: usize = 1000;
 const K: usize = 100;
 /// Queries searched at once.
@@ -30,7 +30,8 @@ fn main() -> Result<()> {
     let pushed = push(&gallery, &store, &PushOptions::default(), |_, _| {})?;
     println!("{pushed:?} in {:.1} s", start.elapsed().as_secs_f64());
 
-    let queries = QUERIES.min(gallery.len());
+    let queries = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(QUERIES);
+    let queries = queries.min(gallery.len());
     let options = SearchOptions { k: K, ..SearchOptions::default() };
     let (mut identical, mut ours, mut theirs) = (0, 0.0, 0.0);
     for first in (0..queries).step_by(BATCH) {
