@@ -1,12 +1,7 @@
-//! Parquet files with a column of images, as Hugging Face publishes them:
-//! `image` with `bytes` and `path`, and `label`, an integer whose class names
-//! stand in the file's metadata.
+//! One Parquet file: its columns, labels and images.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
 
 use parquet::basic::{Compression, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -14,12 +9,10 @@ use parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use rayon::prelude::*;
 use serde::Deserialize;
 
-use super::shards::{self, MAX_CLASS};
-use super::{Opened, Part, Source, SourceKind, Stored};
-use crate::{Error, Result, batches};
+use super::super::shards::MAX_CLASS;
+use crate::{Error, Result};
 
 /// Name of the threads that Parquet files are read in. Should one panic, then
 /// of a damaged file, which is reported as an error: a program may keep quiet
@@ -30,82 +23,22 @@ pub const PARQUET_THREAD: &str = "hebbian-parquet";
 const IMAGE: [&str; 2] = ["image", "img"];
 /// Names of the column of labels.
 const LABEL: [&str; 2] = ["label", "fine_label"];
-/// Files that are kept open where reading stopped.
-const OPEN: usize = 32;
 /// Labels decoded at a time.
 const LABELS: usize = 8192;
 
-struct Parquet {
-    files: Vec<Shard>,
-    /// First row of each file.
-    starts: Vec<usize>,
-    len: usize,
-    /// Where reading stopped, with the number of the file; the latest last.
-    open: Mutex<VecDeque<(usize, Cursor)>>,
-}
-
-struct Shard {
-    path: PathBuf,
-    prefix: String,
-    /// First row of each row group, and about how many bytes an image of it takes.
-    groups: Vec<(usize, u64)>,
-    len: usize,
-}
-
-impl Shard {
-    fn id(&self, row: usize) -> String {
-        format!("{}/{row}", self.prefix)
-    }
-
-    /// About how many bytes image `row` takes.
-    fn bytes(&self, row: usize) -> u64 {
-        let group = self.groups.partition_point(|&(start, _)| start <= row).checked_sub(1);
-        group.map_or(0, |group| self.groups[group].1)
-    }
-}
-
 /// What is read of a file when it is opened.
-struct Contents {
-    groups: Vec<(usize, u64)>,
-    len: usize,
-    labels: Vec<Option<u32>>,
-    names: Option<Vec<String>>,
-}
-
-/// Opens Parquet files that are one data set, which `shown` names in messages.
-pub(super) fn open(shown: &Path, paths: Vec<PathBuf>, part: Part) -> Result<Opened> {
-    let (paths, part) = shards::of_part(shown, paths, part)?;
-    if part != Part::All {
-        return Err(Error::NoPart { path: shown.to_path_buf(), part });
-    }
-    let read = |path: &PathBuf| guarded(path, |file| contents(&file));
-    let found: Result<Vec<Contents>> =
-        batches::pool()?.install(|| paths.par_iter().map(read).collect());
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
-    let mut names: Option<(Vec<String>, &Path)> = None;
-    for ((path, prefix), contents) in paths.iter().zip(shards::prefixes(&paths)).zip(found?) {
-        labels.extend(contents.labels);
-        match (&names, contents.names) {
-            (Some((names, of)), Some(other)) if *names != other => {
-                let problem = format!("names other classes than {}", of.display());
-                return Err(Error::format(path, problem));
-            }
-            (None, Some(first)) => names = Some((first, path)),
-            _ => {}
-        }
-        let Contents { groups, len, .. } = contents;
-        files.push(Shard { path: path.clone(), prefix, groups, len });
-    }
-    let bad = |problem| Error::format(shown, problem);
-    let classes = shards::class_names(&labels, names.map(|(names, _)| names)).map_err(bad)?;
-    let (starts, len) = shards::starts(files.iter().map(|file| file.len));
-    let source = Parquet { files, starts, len, open: Mutex::default() };
-    Ok(Opened { source: Arc::new(source), labels, classes })
+pub(super) struct Contents {
+    /// First row of each row group, and about how many bytes an image of it takes.
+    pub(super) groups: Vec<(usize, u64)>,
+    pub(super) len: usize,
+    pub(super) labels: Vec<Option<u32>>,
+    /// Of the classes, where they are there.
+    pub(super) names: Option<Vec<String>>,
 }
 
 /// Runs `read` on an open file in a thread of its own: the Parquet library
 /// panics on some damaged pages, and nothing outlives that but the error.
-fn guarded<T: Send>(
+pub(super) fn guarded<T: Send>(
     path: &Path,
     read: impl FnOnce(Reader) -> std::result::Result<T, String> + Send,
 ) -> Result<T> {
@@ -114,7 +47,7 @@ fn guarded<T: Send>(
 }
 
 /// Runs `read` in a thread of its own; its panic is a problem in words.
-fn quietly<T: Send>(
+pub(super) fn quietly<T: Send>(
     read: impl FnOnce() -> std::result::Result<T, String> + Send,
 ) -> std::result::Result<T, String> {
     std::thread::scope(|scope| {
@@ -130,13 +63,13 @@ fn decode(error: ParquetError) -> String {
 }
 
 /// An open file and its length.
-struct Reader {
+pub(super) struct Reader {
     file: SerializedFileReader<File>,
     len: u64,
 }
 
 impl Reader {
-    fn open(path: &Path) -> std::result::Result<Self, String> {
+    pub(super) fn open(path: &Path) -> std::result::Result<Self, String> {
         let file = File::open(path).map_err(|error| format!("can't be opened ({error})"))?;
         let len = file.metadata().map_err(|error| format!("can't be examined ({error})"))?.len();
         Ok(Self { file: SerializedFileReader::new(file).map_err(decode)?, len })
@@ -174,7 +107,7 @@ impl Reader {
     }
 }
 
-fn contents(reader: &Reader) -> std::result::Result<Contents, String> {
+pub(super) fn contents(reader: &Reader) -> std::result::Result<Contents, String> {
     let metadata = reader.metadata();
     let column = reader.image()?;
     let label = reader.column(&LABEL.map(str::to_owned));
@@ -277,18 +210,18 @@ where
 }
 
 /// Where reading stopped.
-struct Cursor {
-    reader: Reader,
-    group: usize,
+pub(super) struct Cursor {
+    pub(super) reader: Reader,
+    pub(super) group: usize,
     /// Row of the group that comes next.
-    next: usize,
+    pub(super) next: usize,
     column: ColumnReaderImpl<ByteArrayType>,
     /// Level of an image that is there.
     there: i16,
 }
 
 impl Cursor {
-    fn new(reader: Reader, group: usize) -> std::result::Result<Self, String> {
+    pub(super) fn new(reader: Reader, group: usize) -> std::result::Result<Self, String> {
         let index = reader.image()?;
         let there = reader.metadata().file_metadata().schema_descr().column(index).max_def_level();
         let column =
@@ -300,7 +233,7 @@ impl Cursor {
     }
 
     /// Image `row` of the group, from the current one on; `None` where it is missing.
-    fn read(&mut self, row: usize) -> std::result::Result<Option<Vec<u8>>, String> {
+    pub(super) fn read(&mut self, row: usize) -> std::result::Result<Option<Vec<u8>>, String> {
         let cut = || "has fewer images than it promises".to_owned();
         let ahead = row - self.next;
         if self.column.skip_records(ahead).map_err(decode)? != ahead {
@@ -315,124 +248,5 @@ impl Cursor {
         }
         let there = self.there == 0 || levels.first() == Some(&self.there);
         Ok(values.first().filter(|_| there).map(|value| value.data().to_vec()))
-    }
-}
-
-impl Parquet {
-    /// Images `rows` of file `file`, in order.
-    fn read_file(&self, file: usize, rows: &[usize]) -> Vec<Result<Stored<'static>>> {
-        let mut found = Vec::with_capacity(rows.len());
-        let mut cursor = self.take(file);
-        let groups = &self.files[file].groups;
-        let group_of = |row: &usize| groups.partition_point(|&(start, _)| start <= *row) - 1;
-        for own in rows.chunk_by(|a, b| group_of(a) == group_of(b)) {
-            let group = group_of(&own[0]);
-            let start = groups[group].0;
-            let (before, mut images) = (cursor.take(), Vec::with_capacity(own.len()));
-            let read = quietly(|| {
-                let mut cursor = self.cursor(file, before, group, own[0] - start)?;
-                for &row in own {
-                    images.push(cursor.read(row - start)?);
-                }
-                Ok(cursor)
-            });
-            // What goes wrong costs the rest of the row group, and nothing else.
-            let mut problem = "its row holds no image".to_owned();
-            match read {
-                Ok(at) => cursor = Some(at),
-                Err(reason) => problem = format!("the file {reason}"),
-            }
-            images.resize(own.len(), None);
-            found.extend(own.iter().zip(images).map(|(&row, image)| match image {
-                Some(bytes) => Ok(Stored::Encoded(bytes.into())),
-                None => {
-                    Err(Error::Unreadable { id: self.files[file].id(row), reason: problem.clone() })
-                }
-            }));
-        }
-        self.put(file, cursor);
-        found
-    }
-
-    /// One that stands at or before `row` of `group`: `before` or a new one.
-    fn cursor(
-        &self,
-        file: usize,
-        before: Option<Cursor>,
-        group: usize,
-        row: usize,
-    ) -> std::result::Result<Cursor, String> {
-        match before {
-            Some(cursor) if cursor.group == group && cursor.next <= row => Ok(cursor),
-            Some(Cursor { reader, .. }) => Cursor::new(reader, group),
-            None => Cursor::new(Reader::open(&self.files[file].path)?, group),
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, VecDeque<(usize, Cursor)>> {
-        // Nothing is half done under this lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, file: usize) -> Option<Cursor> {
-        let mut open = self.open();
-        let at = open.iter().position(|(of, _)| *of == file)?;
-        open.remove(at).map(|(_, cursor)| cursor)
-    }
-
-    fn put(&self, file: usize, cursor: Option<Cursor>) {
-        let mut open = self.open();
-        open.extend(cursor.map(|cursor| (file, cursor)));
-        if open.len() > OPEN {
-            open.pop_front();
-        }
-    }
-
-    fn locate(&self, row: usize) -> Result<(usize, usize)> {
-        let place = shards::locate(&self.starts, row).filter(|_| row < self.len);
-        place.ok_or(Error::RowOutOfRange { row, len: self.len })
-    }
-}
-
-impl Source for Parquet {
-    fn kind(&self) -> SourceKind {
-        SourceKind::Parquet
-    }
-
-    fn len(&self) -> usize {
-        self.len
-    }
-
-    fn id(&self, row: usize) -> Cow<'_, str> {
-        self.locate(row).map(|(file, row)| self.files[file].id(row)).unwrap_or_default().into()
-    }
-
-    fn read(&self, row: usize) -> Result<Stored<'_>> {
-        let (file, row) = self.locate(row)?;
-        self.read_file(file, &[row])
-            .pop()
-            .unwrap_or(Err(Error::RowOutOfRange { row, len: self.len }))
-    }
-
-    fn shards(&self) -> &[usize] {
-        &self.starts
-    }
-
-    fn bytes(&self, row: usize) -> u64 {
-        self.locate(row).map_or(0, |(file, row)| self.files[file].bytes(row))
-    }
-
-    fn read_shard(&self, file: usize, rows: &[usize]) -> Vec<Result<Stored<'static>>> {
-        let start = self.starts[file];
-        self.read_file(file, &rows.iter().map(|row| row - start).collect::<Vec<_>>())
-    }
-
-    fn fingerprint(&self) -> Result<blake3::Hash> {
-        let mut hasher = super::fingerprint_of(SourceKind::Parquet);
-        for file in &self.files {
-            super::add_metadata(&mut hasher, &file.path)?;
-            hasher.update(&(file.len as u64).to_le_bytes());
-        }
-        Ok(hasher.finalize())
     }
 }
