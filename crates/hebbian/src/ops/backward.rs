@@ -7,7 +7,7 @@ use super::patches::scatter_add;
 use super::pool::unpool_tile;
 use super::products::{gradient_by_patches, gradient_by_weights};
 use super::tile::{TilePatches, product_len, sum_products};
-use super::workspace::{Tile, sized, tiles};
+use super::workspace::{Tile, TileBuffers, sized, tiles};
 use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
 use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm};
 
@@ -81,20 +81,22 @@ fn tiled_backward(
         Some(d_x) => split_by_images(d_x, batch).into_iter().map(Some).collect(),
         None => Vec::from_iter((0..super::LANES).map(|_| None)),
     };
-    let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
+    let Workspace { lanes, buffers, .. } = workspace;
+    let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(d_xs).for_each(|((lane, images), mut d_x)| {
         lane.clear(if with_bias { c } else { 0 }, 0);
+        let mut buffers = buffers.take();
+        let TileBuffers { patches, starts, responses, points, packing, .. } = &mut *buffers;
         if let Some(d_x) = d_x.as_deref_mut() {
             d_x.fill(0.0);
         }
         let x = &given.x[images.start * g.input_len()..images.end * g.input_len()];
         for tile in tiles(g, images.len(), d + c) {
             let rows = tile.rows;
-            let d_y = sized(&mut lane.responses, rows * c);
+            let d_y = sized(responses, rows * c);
             unpool_lane(g, &tile, images.start, given, response.activation, d_y);
             let add = !lane.begin_sums(product_len);
-            let Lane { patches, starts, responses, points, product, packing, gate_sums, .. } =
-                &mut *lane;
+            let Lane { product, gate_sums, .. } = &mut *lane;
             let located = TilePatches::new(g, x, &tile, patches, starts);
             let d_y = &responses[..rows * c];
             if with_bias {

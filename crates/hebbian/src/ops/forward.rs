@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::patches::gather;
 use super::products::project_patches;
 use super::tile::{TilePatches, tile_numbers};
-use super::workspace::{Tile, sized, tiles};
-use super::{Geometry, Lane, Workspace, lane_ranges, pool_tile, split_by_images};
+use super::workspace::{Tile, TileBuffers, sized, tiles};
+use super::{Geometry, Workspace, lane_ranges, pool_tile, split_by_images};
 use crate::linalg::{Panels, simd, tanh};
 
 /// What a neuron makes of its projection.
@@ -58,13 +58,14 @@ pub fn block_forward(
     }
     let outs = split_by_images(out, batch);
     let winners = split_winners(winners, batch);
-    let Workspace { lanes, packed, .. } = workspace;
+    let Workspace { buffers, packed, .. } = workspace;
     let weights = packed.pack(g, weights);
-    let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
-    lanes.zip(outs).zip(winners).for_each(|(((lane, images), out), mut winners)| {
+    let lanes = lane_ranges(batch).collect::<Vec<_>>().into_par_iter();
+    lanes.zip(outs).zip(winners).for_each(|((images, out), mut winners)| {
+        let mut buffers = buffers.take();
+        let TileBuffers { patches, starts, responses, points, .. } = &mut *buffers;
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         for tile in tiles(g, images.len(), tile_numbers(g)) {
-            let Lane { patches, starts, responses, points, .. } = &mut *lane;
             let responses = sized(responses, tile.rows * g.filters);
             let patches = TilePatches::new(g, x, &tile, patches, starts);
             patches.project(weights, points, responses);

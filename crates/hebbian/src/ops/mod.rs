@@ -32,4 +32,4 @@ pub(crate) use products::{gradient_by_patches, gradient_by_weights, project_patc
 pub(crate) use tile::{TilePatches, product_len, sum_products, tile_numbers};
 pub use transposed::{TransposedGradients, transposed_backward, transposed_forward};
 pub use workspace::Workspace;
-pub(crate) use workspace::{LANES, Lane, lane_ranges, sized, split_by_images, tiles};
+pub(crate) use workspace::{LANES, Lane, TileBuffers, lane_ranges, sized, split_by_images, tiles};

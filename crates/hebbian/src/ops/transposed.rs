@@ -8,8 +8,8 @@ use super::backward::{SUMMED_ROWS, scatter_batch, scatter_tile, sum_lanes};
 use super::forward::{gather_batch, unfolds};
 use super::products::{gradient_by_patches, gradient_by_weights, project_patches};
 use super::tile::{TilePatches, product_len, sum_products, tile_numbers};
-use super::workspace::{sized, tiles};
-use super::{Geometry, Lane, Workspace, lane_ranges, split_by_images};
+use super::workspace::{TileBuffers, sized, tiles};
+use super::{Geometry, Workspace, lane_ranges, split_by_images};
 use crate::linalg::{Mat, MatMut, add_column_sums, gemm};
 
 /// Transposed convolution of a batch, and its bias.
@@ -38,13 +38,15 @@ pub fn transposed_forward(
         return;
     }
     let maps = split_by_images(map, batch);
-    let lanes = workspace.lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
-    lanes.zip(maps).for_each(|((lane, images), map)| {
+    let buffers = &workspace.buffers;
+    let lanes = lane_ranges(batch).collect::<Vec<_>>().into_par_iter();
+    lanes.zip(maps).for_each(|(images, map)| {
         fill(map, bias);
+        let mut buffers = buffers.take();
         let mut y = &y[images.start * g.positions() * c..];
         for tile in tiles(g, images.len(), c + d) {
             let rows = tile.rows;
-            let patches = sized(&mut lane.patches, rows * d);
+            let patches = sized(&mut buffers.patches, rows * d);
             let product = &mut MatMut::new(patches, rows, d);
             gemm(product, 0.0, 1.0, Mat::new(y, rows, c), Mat::new(weights, c, d));
             scatter_tile(g, &tile, patches, map);
@@ -92,11 +94,13 @@ pub fn transposed_backward(
         return;
     }
     let product_len = product_len(g);
-    let Workspace { lanes, packed, .. } = workspace;
+    let Workspace { lanes, buffers, packed, .. } = workspace;
     let packed = packed.pack(g, weights);
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(d_y, batch)).for_each(|((lane, images), mut d_y)| {
         lane.clear(places, 0);
+        let mut buffers = buffers.take();
+        let TileBuffers { patches, starts, points, packing, .. } = &mut *buffers;
         let d_map = &d_map[images.start * g.input_len()..images.end * g.input_len()];
         let sums = &mut lane.gate_sums[..places];
         d_map.chunks(SUMMED_ROWS * places).for_each(|rows| add_column_sums(rows, sums));
@@ -104,9 +108,8 @@ pub fn transposed_backward(
         for tile in tiles(g, images.len(), tile_numbers(g)) {
             let rows = tile.rows;
             let add = !lane.begin_sums(product_len);
-            let Lane { patches, starts, points, product, packing, .. } = &mut *lane;
             let patches = TilePatches::new(g, d_map, &tile, patches, starts);
-            let sums = &mut product[..product_len];
+            let sums = &mut lane.product[..product_len];
             patches.outer(&y[..rows * c], add, packing, points, sums);
             let (here, rest) = std::mem::take(&mut d_y).split_at_mut(rows * c);
             patches.project(packed, points, here);

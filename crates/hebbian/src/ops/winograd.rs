@@ -543,7 +543,8 @@ mod tests {
                 let gates = numbers(tile.rows * c, seed ^ 2);
                 let lane = &mut lanes[index % LANES];
                 let add = !lane.begin_sums(len);
-                squares.outer(&gates, add, &mut lane.packing, &mut points, &mut lane.product[..len]);
+                let packing = &mut Packing::default();
+                squares.outer(&gates, add, packing, &mut points, &mut lane.product[..len]);
                 outer(&gates, &rows, true, &mut Packing::default(), &mut sums);
             }
             let mut got = vec![f32::NAN; g.weight_len()];

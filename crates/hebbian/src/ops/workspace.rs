@@ -1,6 +1,7 @@
 //! Buffers kept between steps, and the fixed split of a batch into lanes.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Geometry;
 use super::tile::PackedWeights;
@@ -37,6 +38,7 @@ pub(crate) fn split_by_images<T>(mut data: &mut [T], batch: usize) -> Vec<&mut [
 #[derive(Default)]
 pub struct Workspace {
     pub(crate) lanes: [Lane; LANES],
+    pub(crate) buffers: SpareBuffers,
     /// The weights, packed once for all tiles of a step.
     pub(crate) packed: PackedWeights,
     /// Few patches, packed for products with many weights.
@@ -65,9 +67,9 @@ impl Workspace {
     }
 }
 
-/// Buffers of one lane.
+/// Buffers that a tile is computed in.
 #[derive(Default)]
-pub(crate) struct Lane {
+pub(crate) struct TileBuffers {
     /// Patches of the tile at hand, rows x D, where they are written out, or
     /// its squares of pixels, transformed.
     pub(crate) patches: Vec<f32>,
@@ -81,10 +83,30 @@ pub(crate) struct Lane {
     pub(crate) gates: Vec<f32>,
     /// Norms of the tile's patches.
     pub(crate) norms: Vec<f32>,
+    /// Buffers of the product of gates and patches.
+    pub(crate) packing: Packing,
+}
+
+/// Buffers for the lanes that run at once: each takes some that are free, so
+/// that no more come into use than threads.
+#[derive(Default)]
+pub(crate) struct SpareBuffers([Mutex<TileBuffers>; LANES]);
+
+impl SpareBuffers {
+    /// Takes some until the guard is dropped.
+    pub(crate) fn take(&self) -> MutexGuard<'_, TileBuffers> {
+        let free = self.0.iter().find_map(|buffers| buffers.try_lock().ok());
+        // There are as many as lanes, so one is free unless a lane has panicked;
+        // what they hold does not matter.
+        free.unwrap_or_else(|| self.0[0].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Sums of one lane.
+#[derive(Default)]
+pub(crate) struct Lane {
     /// Sum of `A^T X`: C x D, or at each point of the squares.
     pub(crate) product: Vec<f32>,
-    /// Buffers of that product.
-    pub(crate) packing: Packing,
     /// Sum of `A^T A`, C x C.
     pub(crate) gram: Vec<f32>,
     /// Sums that the gates keep (denominators, and what a rule that adapts goes

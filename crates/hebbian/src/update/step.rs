@@ -7,9 +7,9 @@ use super::target::{Block, Target};
 use super::{Moments, UpdateSums, choose_order, row_norms};
 use crate::linalg::{add_assign, add_column_sums};
 use crate::ops::{
-    Geometry, Lane, Response, TilePatches, Workspace, finish_batch, finish_tile, gather_batch,
-    lane_ranges, patch_norms, product_len, project_batch, sized, split_by_images, sum_lanes,
-    sum_products, tile_numbers, tiles, unfolds,
+    Geometry, Lane, Response, TileBuffers, TilePatches, Workspace, finish_batch, finish_tile,
+    gather_batch, lane_ranges, patch_norms, product_len, project_batch, sized, split_by_images,
+    sum_lanes, sum_products, tile_numbers, tiles, unfolds,
 };
 use crate::rules::{Projection, Projections, Reach, Rule};
 
@@ -134,29 +134,19 @@ fn tiled(
     let norms = if needs_norms(rule) { row_norms(weights, d) } else { Vec::new() };
     let mut scale = None;
     let gating = Gating::new(rule, &norms, &mut scale);
-    let Workspace { lanes, packed, .. } = &mut *workspace;
+    let Workspace { lanes, buffers, packed, .. } = &mut *workspace;
     let packed = packed.pack(g, weights);
     let product_len = if unmixes { 0 } else { product_len(g) };
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(split_by_images(out, batch)).for_each(|((lane, images), out)| {
         let x = &x[images.start * g.input_len()..images.end * g.input_len()];
         lane.clear(kept, if reach.is_some() { c } else { 0 });
+        let mut buffers = buffers.take();
+        let TileBuffers { patches, starts, responses, points, gates, norms, packing } =
+            &mut *buffers;
         for tile in tiles(g, images.len(), tile_numbers(g)) {
             let first = lane.begin_sums(product_len);
-            let Lane {
-                patches,
-                starts,
-                responses,
-                points,
-                gates,
-                norms,
-                product,
-                packing,
-                gram,
-                denominators,
-                gate_sums,
-                ..
-            } = &mut *lane;
+            let Lane { product, gram, denominators, gate_sums, .. } = &mut *lane;
             let norms = sized(norms, if rule.needs_patch_norms() { tile.rows } else { 0 });
             if rule.needs_patch_norms() {
                 patch_norms(g, x, &tile, patches, norms);
