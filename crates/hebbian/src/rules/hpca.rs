@@ -12,7 +12,7 @@
 //! `f` is `max(0, u)` for `hpca` and the hyperbolic tangent for `hpca-tanh`.
 //!
 //! `hpca-tanh-adaptive` learns by the tangent of the projection over its
-//! running spread ([`super::adaptive`]); its forward pass has the plain tangent.
+//! running spread; its forward pass has the plain tangent.
 //! It follows the published description; there is no published update at hand
 //! that it could be held against, so tests hold it to the form below alone.
 

@@ -21,7 +21,7 @@
 //! dw_i = (1/N) sum_n ( w_i w_i^T - I ) z_ni sum_j s_nj w_j
 //! ```
 //!
-//! and `z` is the tangent over the running spread of `s` ([`super::adaptive`]).
+//! and `z` is the tangent over the running spread of `s`.
 //! They follow the published description; there is no published update at hand
 //! that they could be held against, so tests hold them to the form below alone.
 
