@@ -90,35 +90,25 @@ fn shards(images: &Images, count: usize, shelf: &Path) -> Result<PathBuf> {
     fs_err::create_dir_all(&beside)?;
     for shard in 0..number {
         let path = beside.join(format!("train-{shard:03}.tar"));
-        let mut file = BufWriter::new(fs_err::File::create(path)?);
+        let file = BufWriter::new(fs_err::File::create(path)?);
+        let mut archive = tar::Builder::new(file);
         for row in shard * SHARD..count.min((shard + 1) * SHARD) {
             let image = row % images.len();
-            entry(&mut file, &format!("{row:08}.jpg"), &images.encoded(image)?)?;
-            entry(&mut file, &format!("{row:08}.cls"), (row % 1000).to_string().as_bytes())?;
+            entry(&mut archive, &format!("{row:08}.jpg"), &images.encoded(image)?)?;
+            entry(&mut archive, &format!("{row:08}.cls"), (row % 1000).to_string().as_bytes())?;
         }
-        file.write_all(&[0; 1024])?;
-        file.into_inner().context("a shard can't be written")?.sync_all()?;
+        archive.into_inner()?.into_inner().context("a shard can't be written")?.sync_all()?;
     }
     fs_err::rename(beside, folder)?;
     Ok(pattern)
 }
 
-/// One file of a tar.
-fn entry(file: &mut impl Write, name: &str, content: &[u8]) -> Result<()> {
-    let mut header = [0u8; 512];
-    header[..name.len()].copy_from_slice(name.as_bytes());
-    header[100..108].copy_from_slice(b"0000644\0");
-    header[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
-    header[136..148].copy_from_slice(b"00000000000\0");
-    header[156] = b'0';
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    file.write_all(&header)?;
-    file.write_all(content)?;
-    file.write_all(&[0; 511][..content.len().wrapping_neg() % 512])?;
-    Ok(())
+/// Adds a file to a tar.
+fn entry(archive: &mut tar::Builder<impl Write>, name: &str, content: &[u8]) -> Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(content.len() as u64);
+    Ok(archive.append_data(&mut header, name, content)?)
 }
 
 /// Reads a set for the process that asked for it.

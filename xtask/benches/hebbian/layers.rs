@@ -46,7 +46,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Layers> {
             let mut workspace = Workspace::default();
             let network = subject.projecting(rule.projection());
             for (index, mut block) in network.blocks.into_iter().enumerate() {
-                let mut layer = Layer { rule: rule.as_ref(), batch, map: &map, index };
+                let layer = Layer { name, rule: rule.as_ref(), batch, map: &map, index };
                 // The forward pass is the same for all rules but for a scale.
                 if name == RULES[0] {
                     rows.push(layer.forward(bench.runs, &mut block, &mut workspace)?);
@@ -62,6 +62,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Layers> {
 }
 
 struct Layer<'a> {
+    name: &'static str,
     rule: &'a dyn Rule,
     batch: usize,
     map: &'a [f32],
@@ -70,7 +71,7 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     fn forward(
-        &mut self,
+        &self,
         runs: usize,
         block: &mut Block,
         workspace: &mut Workspace,
@@ -79,17 +80,16 @@ impl Layer<'_> {
         let scale = block.scale(self.rule.projection());
         let response = block.response(scale.as_deref(), self.rule.activation());
         let (weights, map) = (&block.weights, self.map);
-        let timing = Timing::of(runs, || {
+        let timing = time(runs, || {
             block_forward(&g, self.batch, map, weights, &response, workspace, &mut out, None);
-            Ok::<_, anyhow::Error>(())
         })?;
         let norm = block.norm.clone();
-        let norm = self.normalise(runs, &mut out, |out| norm.infer(out))?;
+        let norm = time(runs, || norm.infer(&mut out))?;
         Ok(self.row(Work::Forward, floor::forward(&[g], self.batch), timing, norm))
     }
 
     fn step(
-        &mut self,
+        &self,
         runs: usize,
         block: &mut Block,
         workspace: &mut Workspace,
@@ -97,36 +97,30 @@ impl Layer<'_> {
         let (g, mut out) = (block.geometry, vec![0.0; self.batch * block.geometry.output_len()]);
         // At rate 0 all is computed and the weights stay what they are.
         let (weights, map, rule) = (&mut block.weights, self.map, self.rule);
-        let timing = Timing::of(runs, || {
+        let timing = time(runs, || {
             hebbian_step_applied(rule, &g, self.batch, map, weights, 0.0, workspace, &mut out);
-            Ok::<_, anyhow::Error>(())
         })?;
         let mut normalised = out.clone();
         block.norm.train(&mut normalised);
-        let norm = self.normalise(runs, &mut out, |out| {
-            block.norm.train(out);
+        let norm = time(runs, || {
+            block.norm.train(&mut out);
         })?;
-        let what = Work::Hebbian(RULES.into_iter().find(|&n| n == rule.name()).unwrap_or(RULES[0]));
         let floor = floor::hebbian(&[g], self.batch, rule.reconstruction());
-        Ok((self.row(what, floor, timing, norm), normalised))
-    }
-
-    fn normalise(
-        &self,
-        runs: usize,
-        out: &mut [f32],
-        mut normalise: impl FnMut(&mut [f32]),
-    ) -> Result<Timing> {
-        Timing::of(runs, || {
-            normalise(out);
-            Ok(())
-        })
+        Ok((self.row(Work::Hebbian(self.name), floor, timing, norm), normalised))
     }
 
     fn row(&self, what: Work, floor_macs: u64, block: Timing, norm: Timing) -> LayerRow {
         let layer = format!("L{}", self.index + 1);
         LayerRow { what: what.to_string(), images: self.batch, layer, floor_macs, block, norm }
     }
+}
+
+/// Times what can't fail.
+fn time(runs: usize, mut body: impl FnMut()) -> Result<Timing> {
+    Timing::of(runs, || {
+        body();
+        Ok(())
+    })
 }
 
 impl Section for Layers {

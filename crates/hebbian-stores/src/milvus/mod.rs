@@ -53,6 +53,7 @@ const BLOCK_ROWS: usize = 1_024;
 const MAX_SLICES: usize = 1 << 24;
 /// Bytes of an item besides its vector, more or less.
 const ITEM_BYTES: usize = 512;
+
 /// A collection.
 struct Collection {
     client: Client,

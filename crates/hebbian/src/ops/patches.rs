@@ -174,6 +174,7 @@ impl Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::workspace::tiles;
     use proptest::prelude::*;
 
     pub(crate) fn geometry() -> impl Strategy<Value = Geometry> {
@@ -192,6 +193,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn norms_are_those_of_the_patches_written_out(g in geometry(), images in 1usize..3, limit in 1usize..5000) {
+            let x: Vec<f32> = (0..images * g.input_len()).map(|i| (i * 31 % 17) as f32 - 8.0).collect();
+            for tile in tiles(&g, images, limit) {
+                let (mut buffer, mut norms) = (Vec::new(), vec![f32::NAN; tile.rows]);
+                patch_norms(&g, &x, &tile, &mut buffer, &mut norms);
+                let patches = gather_tile(&g, &x, &tile, &mut buffer);
+                for (norm, patch) in norms.iter().zip(patches.chunks_exact(g.patch_len())) {
+                    // Sums of squares of small integers are exact in any order.
+                    prop_assert_eq!(*norm, patch.iter().map(|x| x * x).sum::<f32>().sqrt());
+                }
+            }
+        }
+
         #[test]
         fn gather_reads_every_position(g in geometry()) {
             let image: Vec<f32> = (1..=g.input_len()).map(|i| i as f32).collect();

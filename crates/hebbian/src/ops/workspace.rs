@@ -47,7 +47,7 @@ pub struct Workspace {
     pub(crate) patches: Vec<f32>,
     /// Projections of those patches.
     pub(crate) projections: Vec<f32>,
-    /// Gates of those patches.
+    /// Gates of those patches; for other layers the lanes' sums of `A^T X`, C x D.
     pub(crate) gates: Vec<f32>,
     /// Blocks of an update.
     pub(crate) scratch: Scratch,
