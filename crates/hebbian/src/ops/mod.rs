@@ -24,7 +24,7 @@ pub use forward::{Activation, Response, block_forward};
 pub(crate) use forward::{finish_batch, finish_tile, gather_batch, project_batch, unfolds};
 pub use geometry::Geometry;
 pub(crate) use norm::affine;
-pub use norm::{affine_in_place, batch_norm_backward, batch_statistics};
+pub use norm::{BatchStatistics, affine_in_place, batch_norm_backward};
 pub(crate) use patches::{gather, patch_norms};
 pub(crate) use pool::pool_tile;
 pub use pool::{max_unpool, max_unpool_backward};
