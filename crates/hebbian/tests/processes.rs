@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use hebbian::collective::{Collective, Group, Threads};
 use hebbian::engine::Device;
-use hebbian::network::{HeadKind, Model, NetworkSpec, Tensors};
+use hebbian::network::{Model, NetworkSpec, Tensors};
 use hebbian::rules::{self, Rule};
-use hebbian::train::{
-    Checkpoint, Event, FinetuneConfig, LabelledImages, LayerRates, PretrainConfig, Protocol,
-    RunFolder, finetune, pretrain,
-};
+use hebbian::train::{Checkpoint, Event, LayerRates, PretrainConfig, RunFolder, pretrain};
 use hebbian_data::{
     Augmentation, Dataset, Images, OpenOptions, Part, Preprocess, Size, Skipped, Whitening,
 };
@@ -137,71 +134,6 @@ fn pretraining_by_any_rule_is_that_of_one_process() {
             }
             let differ = apart(&one.0, &many[0].0);
             assert!(differ < 1e-6, "{} by {size} processes: {differ:.1e}", info.name);
-        }
-    }
-}
-
-fn labelled(data: &Dataset, rows: std::ops::Range<usize>) -> LabelledImages {
-    let data = data.subset(&rows.collect::<Vec<_>>());
-    let labels = data.labels().into_iter().flatten().collect();
-    LabelledImages { images: data.images(), labels }
-}
-
-/// Lines of the metrics without what depends on the clock.
-fn metrics(run: &Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[test]
-fn fine_tuning_is_that_of_one_process() {
-    let (_folder, data) = folder();
-    let (train, validation) = (labelled(&data, 0..101), labelled(&data, 40..71));
-    let rule = rules::build("hpca", toml::Table::new()).unwrap();
-    let start = model(rule.as_ref(), &train.images);
-    for (classifier, protocol) in
-        [(HeadKind::Linear, Protocol::Strict), (HeadKind::Hidden(24), Protocol::Published)]
-    {
-        // 102 steps with dropout and weight decay.
-        let config = FinetuneConfig {
-            epochs: 17,
-            batch: 20,
-            protocol,
-            augment: Augmentation::Light,
-            classifier,
-            ..FinetuneConfig::default()
-        };
-        let validation = (protocol == Protocol::Published).then_some(&validation);
-        let tuned = |size: usize| {
-            let folder = tempfile::tempdir().unwrap();
-            let run = folder.path().join("run");
-            let models = together(size, |device, first| {
-                let mut run = first.then(|| RunFolder::create(&run, "", false).unwrap());
-                let (start, classes) = (start.clone(), data.classes());
-                let observer = &mut no_observer;
-                let run = run.as_mut();
-                finetune(start, &train, validation, classes, &config, device, run, None, observer)
-                    .unwrap()
-            });
-            (models, metrics(&run))
-        };
-        let (one, of_one) = tuned(1);
-        for size in [2, 3] {
-            let (many, of_many) = tuned(size);
-            for (model, skipped) in &many {
-                assert_eq!(tensors(model), tensors(&many[0].0), "replicas differ");
-                assert_eq!(skipped.len(), 3);
-            }
-            let differ = apart(&one[0].0, &many[0].0);
-            assert!(differ < 1e-6, "{classifier:?} by {size} processes: {differ:.1e}");
-            for (a, b) in of_one.iter().zip(&of_many) {
-                for key in ["step", "train_accuracy", "validation_accuracy"] {
-                    assert_eq!(a.get(key), b.get(key), "{a} {b}");
-                }
-                let [a, b] = [a, b].map(|line| line["loss"].as_f64().unwrap());
-                assert!((a - b).abs() < 1e-6 * a, "{a} {b}");
-            }
-            assert_eq!(of_many.len(), 17);
         }
     }
 }
