@@ -100,14 +100,6 @@ fn several_processes_train_what_one_does() {
         same_text(&one, &many, "config.toml");
         same_text(&one, &many, "model/model.toml");
     }
-    let model = at(&dir, "one-hpca");
-    let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=10"];
-    let published = ["--validation", &photos, "--set", "finetune.protocol=published"];
-    let base = [&base[..], &["--hidden", "20", "--set", "finetune.epochs=5"], &published].concat();
-    let (one, many) = (at(&dir, "tuned-one"), at(&dir, "tuned-many"));
-    ok(&[&base[..], &["--out", &one]].concat());
-    together(2, &[&base[..], &["--out", &many]].concat());
-    assert!(apart(&one, &many) < 1e-6, "fine-tuning: {:.1e}", apart(&one, &many));
 }
 
 /// The processes that `mpirun` has started.
