@@ -42,9 +42,14 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &[OsString]) -> Result<()> {
-    let args = ["bench", "--quiet", "--locked", "--package", "xtask", "--bench", "hebbian", "--"];
+    let args = ["bench", "--quiet", "--locked", "--package", "xtask", "--bench", "hebbian"];
     let mut command = cargo();
-    command.args(args).args(options);
+    command.args(args);
+    // Only these need MPI to be there.
+    if options.iter().any(|option| option == "processes") {
+        command.args(["--features", "mpi"]);
+    }
+    command.arg("--").args(options);
     let status = command.status().context("cargo can't be started")?;
     if !status.success() {
         bail!("the benchmark failed; see above");

@@ -11,6 +11,9 @@ use hebbian::collective::Group;
 /// MPI and Slurm.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 
+/// Parts of a batch at most.
+const MOST_PARTS: usize = 64;
+
 /// The processes that do the same command together.
 pub struct Processes {
     group: Group,
@@ -34,6 +37,27 @@ impl Processes {
     /// What connects them.
     pub fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// What connects them where batches are computed in so many parts, by all
+    /// together.
+    ///
+    /// # Errors
+    /// If there cannot be so many, or they cannot be shared out evenly.
+    pub fn in_parts(&self, parts: usize) -> Result<Group> {
+        let size = self.group.size();
+        if parts == 1 {
+            return Ok(self.group.clone());
+        }
+        if !parts.is_power_of_two() || parts > MOST_PARTS {
+            let problem = format!("is {parts}; it must be a power of 2 up to {MOST_PARTS}");
+            return Err(Error::config("parts", problem).into());
+        }
+        if !parts.is_multiple_of(size) {
+            let problem = format!("is {parts}, which {size} processes cannot share out evenly");
+            return Err(Error::config("parts", problem).into());
+        }
+        Ok(self.group.clone().in_parts(parts / size))
     }
 
     /// Whether this is the one that writes and speaks for all.

@@ -51,6 +51,11 @@ pub struct Settings {
     /// Images that the channel statistics and the whitening are taken from, a
     /// random choice where there are more.
     pub statistics_images: usize,
+    /// Parts that batches are computed in, a power of 2, so that any number of
+    /// processes that divides it gives the same bits; 1 to leave it to their
+    /// number.
+    #[serde(skip_serializing_if = "is_one")]
+    pub parts: usize,
     /// How the network is pre-trained.
     pub method: Method,
     /// The rule.
@@ -72,6 +77,7 @@ impl Default for Settings {
             whitening: None,
             smoothing: 1e-2,
             statistics_images: 50_000,
+            parts: 1,
             method: Method::default(),
             rule: RuleRecord { name: "hpca".into(), params: toml::Table::new() },
             pretrain: PretrainConfig::default(),
@@ -79,6 +85,10 @@ impl Default for Settings {
             finetune: FinetuneConfig::default(),
         }
     }
+}
+
+fn is_one(parts: &usize) -> bool {
+    *parts == 1
 }
 
 impl Settings {

@@ -72,7 +72,8 @@ fn same_text(run: &str, other: &str, file: &str) {
 /// A scratch folder with `photos/`, of which one is none.
 fn photos() -> tempfile::TempDir {
     let dir = scratch(13);
-    std::fs::write(dir.path().join("photos/000.png"), "no image").unwrap();
+    let class = std::fs::read_dir(dir.path().join("photos")).unwrap().next().unwrap().unwrap();
+    std::fs::write(class.path().join("broken.png"), "no image").unwrap();
     dir
 }
 
@@ -94,12 +95,42 @@ fn several_processes_train_what_one_does() {
             together(processes, &[&base[..], &["--out", &many, "--cache", &cache]].concat());
         assert_eq!(stdout(&output), format!("{many}/model\n"));
         let talk = stderr(&output);
-        assert_eq!(talk.matches("000.png").count(), 1, "{talk}");
+        assert_eq!(talk.matches("broken.png").count(), 1, "{talk}");
         assert_eq!(talk.matches("pre-training").count(), 1, "{talk}");
         assert!(apart(&one, &many) < 1e-6, "{rule}: {:.1e}", apart(&one, &many));
         same_text(&one, &many, "config.toml");
         same_text(&one, &many, "model/model.toml");
     }
+}
+
+/// In the same parts, by any number of processes, to the bit: what is not so
+/// does not stay near, since gradients jump where a unit changes sides.
+#[test]
+fn fine_tuning_in_parts_is_the_same_for_any_number_of_processes() {
+    if !is_there() {
+        return;
+    }
+    let dir = scratch(13);
+    let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
+    let model = at(&dir, "run");
+    ok(&["pretrain", &photos, "--network", &network, "--out", &model]);
+    let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=10"];
+    let published = ["--validation", &photos, "--set", "finetune.protocol=published"];
+    let parts = ["--hidden", "20", "--set", "finetune.epochs=8", "--set", "parts=4"];
+    let base = [&base[..], &parts, &published].concat();
+    let one = at(&dir, "tuned-one");
+    ok(&[&base[..], &["--out", &one]].concat());
+    for processes in [2, 4] {
+        let many = at(&dir, &format!("tuned-{processes}"));
+        let output = together(processes, &[&base[..], &["--out", &many]].concat());
+        assert_eq!(stdout(&output), format!("{many}/model\n"));
+        common::same_end(&one, &many);
+    }
+    let out = at(&dir, "refused");
+    let refused = [&base[..], &["--out", &out]].concat();
+    fails(&mut mpirun(3, &refused), 2, &["parts", "3 processes"]);
+    let odd = [&refused[..], &["--set", "parts=3"]].concat();
+    fails(&mut mpirun(2, &odd), 2, &["parts", "power of 2"]);
 }
 
 /// The processes that `mpirun` has started.

@@ -30,9 +30,20 @@ impl Share {
     }
 
     /// Its part of `len` things that lie in a row. The parts of all processes
-    /// follow each other and differ in length by one at most.
+    /// follow each other and differ in length by one at most. Where these are a
+    /// power of 2, parts are halves of halves: shares of shares are the shares of
+    /// more processes.
     #[must_use]
     pub fn rows(self, len: usize) -> Range<usize> {
+        if self.of.is_power_of_two() {
+            let (mut rows, mut half) = (0..len, self.of / 2);
+            while half > 0 {
+                let middle = rows.start + rows.len() / 2;
+                rows = if self.index & half == 0 { rows.start..middle } else { middle..rows.end };
+                half /= 2;
+            }
+            return rows;
+        }
         let bound = |share: usize| (len as u128 * share as u128 / self.of as u128) as usize;
         bound(self.index)..bound(self.index + 1)
     }
@@ -66,5 +77,25 @@ mod tests {
         let rows = ["1/3", "2/3", "3/3"].map(|text| text.parse::<Share>().unwrap().rows(10));
         assert_eq!(rows, [0..3, 3..6, 6..10]);
         assert_eq!(Share::ALL.rows(7), 0..7);
+    }
+
+    #[test]
+    fn shares_of_shares_are_those_of_more_processes() {
+        let rows = |of: usize, len| (0..of).map(move |i| Share::new(i, of).unwrap().rows(len));
+        for len in 0..70 {
+            let eighths: Vec<_> = rows(8, len).collect();
+            assert_eq!((eighths[0].start, eighths[7].end), (0, len));
+            for (own, next) in eighths.iter().zip(&eighths[1..]) {
+                assert_eq!(own.end, next.start);
+                assert!(own.len().abs_diff(next.len()) <= 1);
+            }
+            for of in [2, 4] {
+                let nested = rows(of, len).flat_map(|own| {
+                    let parts = rows(8 / of, own.len());
+                    parts.map(move |part| own.start + part.start..own.start + part.end)
+                });
+                assert_eq!(nested.collect::<Vec<_>>(), eighths, "{len} by {of}");
+            }
+        }
     }
 }

@@ -44,7 +44,7 @@ Examples:
   cargo xtask bench epochs --runs 3              Lagani 2023, Table 1: time of pre-training
   cargo xtask bench growth                       tar shards of up to 1.28 million images
   cargo xtask bench scaling --runs 3 --out /tmp/trial
-  cargo xtask bench processes --batch 64,256     (built with --features mpi)
+  cargo xtask bench processes --batch 64,256     (needs Open MPI and libclang)
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench serve --seconds 10           hebb serve under load
   cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)

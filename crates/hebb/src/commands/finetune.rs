@@ -19,7 +19,6 @@ use crate::ui::{Progress, say};
 pub fn run(args: &FinetuneArgs) -> Result<()> {
     let processes = Processes::join()?;
     let prepare = || -> Result<_> {
-        let device = Device::open(&args.common.device)?.shared(processes.group())?;
         let hidden = args.hidden.map(|units| {
             let units = toml::Value::Integer(units.cast_signed() as i64);
             toml::Table::from_iter([("hidden".to_owned(), units)]).into()
@@ -28,6 +27,8 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         let network = args.network.clone().map(Into::into);
         let options = [("finetune.classifier", hidden), ("network", network), ("size", size)];
         let settings = Settings::read(&args.settings, &options)?;
+        let group = processes.in_parts(settings.parts)?;
+        let device = Device::open(&args.common.device)?.shared(&group)?;
         settings.finetune.check()?;
         if args.model.is_none() {
             settings.network()?;

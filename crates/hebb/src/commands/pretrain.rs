@@ -26,8 +26,9 @@ const FILTER_SCALE: usize = 8;
 pub fn run(args: &PretrainArgs) -> Result<()> {
     let processes = Processes::join()?;
     let prepare = || {
-        let device = Device::open(&args.common.device)?.shared(processes.group())?;
         let settings = settings(args)?;
+        let group = processes.in_parts(settings.parts)?;
+        let device = Device::open(&args.common.device)?.shared(&group)?;
         check(&settings, &device)?;
         // Only images from here on: labels stay behind.
         let images = open(&args.data)?.images();
@@ -161,8 +162,8 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
         }
         Method::Vae => {
             settings.vae.check()?;
-            if device.group().is_shared() {
-                let problem = "a VAE trains in one process; start it once";
+            if device.group().is_split() {
+                let problem = "a VAE trains in one process and part; start it once";
                 return Err(Error::config("--method", problem).into());
             }
             if !matches!(device, Device::Cpu) {

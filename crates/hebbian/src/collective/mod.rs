@@ -7,11 +7,13 @@
 mod meter;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod parts;
 mod threads;
 
 #[cfg(feature = "mpi")]
 pub use self::mpi::Mpi;
 pub use meter::{Meter, Traffic};
+pub use parts::Parts;
 pub use threads::Threads;
 
 use std::fmt;
@@ -76,18 +78,36 @@ pub trait Collective: fmt::Debug + Send + Sync {
 /// The processes that train together, shared by whatever works for them; one
 /// process by itself unless said otherwise.
 #[derive(Clone, Debug)]
-pub struct Group(Arc<dyn Collective>);
+pub struct Group {
+    collective: Arc<dyn Collective>,
+    /// Parts in which this process computes its share of a batch.
+    parts: usize,
+}
 
 impl Group {
     /// Those that `collective` connects.
     pub fn new(collective: impl Collective + 'static) -> Self {
-        Self(Arc::new(collective))
+        Self::from(Arc::new(collective) as Arc<dyn Collective>)
+    }
+
+    /// The same processes, each of which computes its share of a batch in so many
+    /// parts, at least 1, as if so many processes did: half as many processes
+    /// with twice as many parts compute the same bits, where the parts of all are
+    /// a power of 2.
+    #[must_use]
+    pub fn in_parts(self, parts: usize) -> Self {
+        Self { parts: parts.max(1), ..self }
+    }
+
+    /// Whether batches are computed in parts, here or by others.
+    pub fn is_split(&self) -> bool {
+        self.is_shared() || self.parts > 1
     }
 }
 
 impl From<Arc<dyn Collective>> for Group {
     fn from(collective: Arc<dyn Collective>) -> Self {
-        Self(collective)
+        Self { collective, parts: 1 }
     }
 }
 
@@ -101,7 +121,7 @@ impl Deref for Group {
     type Target = dyn Collective;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        &*self.collective
     }
 }
 

@@ -1,12 +1,14 @@
 //! Processes that MPI started, on one machine or many.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::Mutex;
 
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
 use ::mpi::datatype::Equivalence;
 use ::mpi::environment::{Universe, initialize_with_threading};
+use ::mpi::point_to_point::send_receive_into;
 use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
@@ -64,13 +66,46 @@ impl Mpi {
         SimpleCommunicator::world().abort(code)
     }
 
-    fn sum<T: Equivalence + Copy + Default>(arrived: &mut Vec<T>, values: &mut [T]) {
-        let world = SimpleCommunicator::world();
+    fn sum<T: Equivalence + Copy + Default + AddAssign>(
+        &self,
+        arrived: &mut Vec<T>,
+        values: &mut [T],
+    ) {
         arrived.resize(values.len().min(AT_ONCE), T::default());
         for part in values.chunks_mut(AT_ONCE) {
             let arrived = &mut arrived[..part.len()];
-            world.all_reduce_into(&*part, arrived, SystemOperation::sum());
-            part.copy_from_slice(arrived);
+            if self.size.is_power_of_two() {
+                self.sum_in_pairs(arrived, part);
+            } else {
+                let world = SimpleCommunicator::world();
+                world.all_reduce_into(&*part, arrived, SystemOperation::sum());
+                part.copy_from_slice(arrived);
+            }
+        }
+    }
+
+    /// Neighbours exchange halves and add up the one they keep, then those two
+    /// apart quarters, and so on; then all back again. Each number is added by
+    /// one process, in the order of pairs, whatever the library and network.
+    fn sum_in_pairs<T: Equivalence + Copy + AddAssign>(&self, arrived: &mut [T], values: &mut [T]) {
+        let world = SimpleCommunicator::world();
+        let distances = (0..self.size.trailing_zeros()).map(|n| 1usize << n);
+        let (mut range, mut steps) = (0..values.len(), Vec::new());
+        for distance in distances {
+            let other = world.process_at_rank((self.rank ^ distance) as i32);
+            let middle = range.start + range.len() / 2;
+            let (low, high) = (range.start..middle, middle..range.end);
+            let (keep, give) = if self.rank & distance == 0 { (low, high) } else { (high, low) };
+            let arrived = &mut arrived[..keep.len()];
+            send_receive_into(&values[give.clone()], &other, arrived, &other);
+            values[keep.clone()].iter_mut().zip(arrived).for_each(|(sum, value)| *sum += *value);
+            steps.push((other, keep.clone(), give));
+            range = keep;
+        }
+        for (other, keep, give) in steps.into_iter().rev() {
+            let arrived = &mut arrived[..give.len()];
+            send_receive_into(&values[keep], &other, arrived, &other);
+            values[give].copy_from_slice(arrived);
         }
     }
 
@@ -89,11 +124,11 @@ impl Collective for Mpi {
     }
 
     fn sum_f32(&self, values: &mut [f32]) {
-        Self::sum(&mut self.arrived().0, values);
+        self.sum(&mut self.arrived().0, values);
     }
 
     fn sum_f64(&self, values: &mut [f64]) {
-        Self::sum(&mut self.arrived().1, values);
+        self.sum(&mut self.arrived().1, values);
     }
 
     fn gather(&self, own: &[u8]) -> Vec<Vec<u8>> {

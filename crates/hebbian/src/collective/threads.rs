@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Collective;
+use super::parts::add_in_pairs;
 
 /// What one member gives.
 type Given = Arc<dyn Any + Send + Sync>;
@@ -97,9 +98,12 @@ impl Threads {
 
     fn sum<T: Copy + std::ops::AddAssign + Send + Sync + 'static>(&self, values: &mut [T]) {
         let all = self.exchange(values.to_vec());
-        values.copy_from_slice(&all[0]);
-        for other in &all[1..] {
-            values.iter_mut().zip(&**other).for_each(|(sum, value)| *sum += *value);
+        let add = |left: &mut Vec<T>, right: Vec<T>| {
+            left.iter_mut().zip(right).for_each(|(sum, value)| *sum += value);
+        };
+        let all = all.iter().map(|of_one| of_one.to_vec());
+        if let Some(sum) = add_in_pairs(all, add) {
+            values.copy_from_slice(&sum);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Sgd;
 use super::head::HeadGradients;
 use super::trunk::{self, Trunk};
 use crate::Result;
-use crate::collective::Group;
+use crate::collective::{Group, Parts};
 use crate::network::{Head, Network, Statistics, Tensors};
 
 /// Loss, scores and gradients of one batch.
@@ -100,7 +100,12 @@ impl Trainer {
         let all = own + head.parameters().len();
         self.gradients.by_parameter.resize_with(all, Vec::new);
         let group = self.trunk.group.clone();
-        self.trunk.forward(network, labels.len(), x, Statistics::Batch(&*group));
+        self.trunk.forward(
+            network,
+            labels.len(),
+            x,
+            Statistics::Batch(Parts { group: &group, images: labels.len() }),
+        );
         let (by_layers, of_head) = self.gradients.by_parameter.split_at_mut(own);
         if let Some(last) = self.trunk.saved.last_mut() {
             let (features, d_features) = (&mut last.out, Some(&mut self.d_features));

@@ -1,9 +1,10 @@
 //! The engine of the processor.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::{Engine, HebbianStep, SupervisedStep, Trainer};
-use crate::collective::Group;
+use crate::collective::{Group, Parts};
 use crate::error::Result;
 use crate::linalg::sum_of_squares;
 use crate::network::{Head, Network, Tensors};
@@ -36,7 +37,14 @@ impl Engine for Cpu {
         let batch = step.x.len() / network.blocks[0].geometry.input_len();
         let mut changes = Vec::new();
         let [mut map, mut out] = self.workspace.take_maps();
-        network.map_into(learning.start, step.x, &mut map, &mut out, &mut self.workspace);
+        let parts = Parts { group: &self.group, images: batch };
+        if learning.start > 0 {
+            map.clear();
+            for images in parts.ranges() {
+                let x = parts.of(step.x, &images);
+                map.extend(network.features(learning.start, x, &mut self.workspace));
+            }
+        }
         for (index, rate) in learning.clone().zip(step.rates) {
             let block = &mut network.blocks[index];
             let (g, w, lr) = (block.geometry, &mut block.weights, *rate as f32);
@@ -46,9 +54,18 @@ impl Engine for Cpu {
             let adapted = block.variances.as_deref().and_then(|v| rule.with_variances(v));
             let rule = adapted.as_deref().unwrap_or(*rule);
             let applied;
-            let moments = if step.measure || self.group.is_shared() {
+            let moments = if step.measure || self.group.is_split() {
+                // Buffers of the step before, for the first part.
+                let mut kept = Some(std::mem::take(&mut self.sums));
+                let of_part = |images: Range<usize>| {
+                    let mut sums = kept.take().unwrap_or_default();
+                    let (n, x) = (images.len(), parts.of(x, &images));
+                    let out = parts.of_mut(&mut out, &images);
+                    hebbian_step_into(rule, &g, n, x, w, workspace, out, &mut sums);
+                    sums
+                };
+                self.sums = parts.add(of_part, UpdateSums::add);
                 let sums = &mut self.sums;
-                hebbian_step_into(rule, &g, batch, x, w, workspace, &mut out, sums);
                 sums.add_up(&*self.group);
                 if step.measure {
                     changes.push(relative_change(sums, lr, w));
@@ -62,7 +79,7 @@ impl Engine for Cpu {
             if let Some(variances) = &mut block.variances {
                 moments.follow(variances);
             }
-            block.norm.train_shared(&mut out, &*self.group);
+            block.norm.train_shared(&mut out, parts);
             std::mem::swap(&mut map, &mut out);
         }
         self.workspace.keep_maps([map, out]);

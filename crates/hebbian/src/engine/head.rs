@@ -1,6 +1,7 @@
 //! Supervised gradients of the classifier.
 
-use crate::collective::Group;
+use super::trunk::add_both;
+use crate::collective::{Group, Parts};
 use crate::network::{Head, Hidden, Linear, cross_entropy};
 use crate::ops::batch_norm_backward;
 
@@ -38,28 +39,28 @@ impl HeadGradients {
     ) -> (f64, Vec<f32>) {
         let Head { hidden, out } = head;
         let rows = self.group.count(labels.len());
-        let (of_batch, group) = ((labels, keep, rows), self.group.clone());
+        let group = self.group.clone();
+        let parts = Parts { group: &group, images: labels.len() };
+        let of_batch = (labels, keep, rows);
         let Some(hidden) = hidden else {
-            return out_layer(out, features, of_batch, by_parameter, by_features, &group);
+            return out_layer(out, features, of_batch, by_parameter, by_features, parts);
         };
         let [d_weights, d_bias, d_gamma, d_beta, rest @ ..] = by_parameter else {
             unreachable!("a classifier with a hidden layer has six parameters")
         };
         let Self { rectified, units, d_units, .. } = self;
-        *rectified = hidden.rectified(features);
+        *rectified = parts.concat(features, |features| hidden.rectified(features));
         units.clone_from(rectified);
         let Hidden { linear, norm } = hidden;
-        let by = norm.train_shared(units, &*group);
-        let found = out_layer(out, units, of_batch, rest, Some(d_units), &group);
-        (*d_gamma, *d_beta) = batch_norm_backward(rectified, &by, &norm.gamma, d_units, &*group);
+        let by = norm.train_shared(units, parts);
+        let found = out_layer(out, units, of_batch, rest, Some(d_units), parts);
+        (*d_gamma, *d_beta) = batch_norm_backward(rectified, &by, &norm.gamma, d_units, parts);
         for (d, &u) in d_units.iter_mut().zip(&*rectified) {
             *d = if u > 0.0 { *d } else { 0.0 };
         }
-        linear.gradients(features, d_units, d_weights, d_bias);
-        group.sum_f32(d_weights);
-        group.sum_f32(d_bias);
+        gradients(linear, features, d_units, [d_weights, d_bias], parts);
         if let Some(by_features) = by_features {
-            linear.gradient_by_input(d_units, by_features);
+            gradient_by_input(linear, d_units, by_features, parts);
         }
         found
     }
@@ -74,24 +75,60 @@ fn out_layer(
     (labels, keep, rows): (&[u32], &[f32], usize),
     by_parameter: &mut [Vec<f32>],
     by_x: Option<&mut Vec<f32>>,
-    group: &Group,
+    parts: Parts<'_>,
 ) -> (f64, Vec<f32>) {
     drop_out(x, keep);
-    let scores = out.forward(x);
+    let scores = parts.concat(x, |x| out.forward(x));
     let mut d_scores = scores.clone();
-    let mut loss = [cross_entropy(&mut d_scores, labels, rows)];
-    group.sum_f64(&mut loss);
+    let of_part = |images| {
+        let d_scores = parts.of_mut(&mut d_scores, &images);
+        cross_entropy(d_scores, &labels[images], rows)
+    };
+    let mut loss = [parts.add(of_part, |left, right| *left += right)];
+    parts.group.sum_f64(&mut loss);
     let [d_weights, d_bias] = by_parameter else {
         unreachable!("the last layer has two parameters")
     };
-    out.gradients(x, &d_scores, d_weights, d_bias);
-    group.sum_f32(d_weights);
-    group.sum_f32(d_bias);
+    gradients(out, x, &d_scores, [d_weights, d_bias], parts);
     if let Some(by_x) = by_x {
-        out.gradient_by_input(&d_scores, by_x);
+        gradient_by_input(out, &d_scores, by_x, parts);
         drop_out(by_x, keep);
     }
     (loss[0], scores)
+}
+
+/// [`Linear::gradients`] of the batch that the processes share.
+fn gradients(
+    linear: &Linear,
+    x: &[f32],
+    d_out: &[f32],
+    [d_weights, d_bias]: [&mut Vec<f32>; 2],
+    parts: Parts<'_>,
+) {
+    // Buffers of the step before, for the first part.
+    let mut kept = Some([std::mem::take(d_weights), std::mem::take(d_bias)]);
+    let of_part = |images| {
+        let [mut d_weights, mut d_bias] = kept.take().unwrap_or_default();
+        let (x, d_out) = (parts.of(x, &images), parts.of(d_out, &images));
+        linear.gradients(x, d_out, &mut d_weights, &mut d_bias);
+        [d_weights, d_bias]
+    };
+    [*d_weights, *d_bias] = parts.add(of_part, add_both);
+    parts.group.sum_f32(d_weights);
+    parts.group.sum_f32(d_bias);
+}
+
+/// [`Linear::gradient_by_input`], part by part.
+fn gradient_by_input(linear: &Linear, d_out: &[f32], d_x: &mut Vec<f32>, parts: Parts<'_>) {
+    if !parts.group.is_split() {
+        linear.gradient_by_input(d_out, d_x);
+        return;
+    }
+    *d_x = parts.concat(d_out, |d_out| {
+        let mut d_x = Vec::new();
+        linear.gradient_by_input(d_out, &mut d_x);
+        d_x
+    });
 }
 
 fn drop_out(x: &mut [f32], keep: &[f32]) {

@@ -90,16 +90,15 @@ impl Device {
     /// The same for processes that train together.
     ///
     /// # Errors
-    /// If there are several and this is no processor.
+    /// If there are several, or several parts, and this is no processor.
     pub fn shared(self, group: &Group) -> Result<Self> {
         match self {
-            device if !group.is_shared() => Ok(device),
+            device if !group.is_split() => Ok(device),
             Self::Cpu => Ok(Self::Processes(group.clone())),
             device => {
                 let problem = format!(
-                    "{} processes train together on processors only; leave it out, or start one \
-                     process for {device}",
-                    group.size()
+                    "several processes, or parts, train on processors only; leave it out, or \
+                     start one process without parts for {device}"
                 );
                 Err(Error::config("--device", problem))
             }

@@ -1,6 +1,7 @@
 //! Forward and backward pass through the layers of a network in training.
 
-use crate::collective::Group;
+use crate::collective::{Group, Parts};
+use crate::linalg::add_assign;
 use crate::network::{Block, Network, Normalised, Statistics};
 use crate::ops::{
     BackwardInput, BackwardOutput, Workspace, batch_norm_backward, block_backward, block_forward,
@@ -64,6 +65,11 @@ pub(crate) fn values(network: &mut Network) -> impl Iterator<Item = &mut Vec<f32
     })
 }
 
+/// Adds gradients by weights and bias.
+pub(super) fn add_both(left: &mut [Vec<f32>; 2], right: [Vec<f32>; 2]) {
+    left.iter_mut().zip(&right).for_each(|(left, right)| add_assign(left, right));
+}
+
 impl Trunk {
     /// Runs all layers on a batch (batch x height x width x 3); the output of
     /// each is in [`Trunk::saved`]. Moves the running statistics of the
@@ -82,14 +88,20 @@ impl Trunk {
             let len = batch * g.output_len();
             saved.scale = block.scale(network.projection);
             saved.pooled.resize(len, 0.0);
-            let winners = (g.pool > 1).then(|| {
+            let mut winners = (g.pool > 1).then(|| {
                 let winners = saved.winners.get_or_insert_default();
                 winners.resize(len, 0);
                 &mut winners[..]
             });
             let response = block.response(saved.scale.as_deref(), network.activation);
-            let (workspace, pooled) = (&mut self.workspace, &mut saved.pooled);
-            block_forward(&g, batch, input, &block.weights, &response, workspace, pooled, winners);
+            let parts = Parts { group: &self.group, images: batch };
+            for images in parts.ranges() {
+                let (n, w, input) = (images.len(), &block.weights, parts.of(input, &images));
+                let (workspace, pooled) = (&mut self.workspace, &mut saved.pooled);
+                let pooled = parts.of_mut(pooled, &images);
+                let winners = winners.as_deref_mut().map(|winners| parts.of_mut(winners, &images));
+                block_forward(&g, n, input, w, &response, workspace, pooled, winners);
+            }
             saved.normalised = block.norm.normalise(&saved.pooled, statistics, &mut saved.out);
             input = &saved.out;
         }
@@ -120,29 +132,43 @@ impl Trunk {
             let [d_weights, d_gamma, d_beta, d_bias @ ..] = gradients else { continue };
             let g = &block.geometry;
             let saved = &self.saved[index];
-            let (by, gamma, group) = (&saved.normalised, &block.norm.gamma, &*self.group);
-            (*d_gamma, *d_beta) = batch_norm_backward(&saved.pooled, by, gamma, d_out, group);
-            d_weights.resize(g.weight_len(), 0.0);
+            let parts = Parts { group: &self.group, images: batch };
+            let (by, gamma) = (&saved.normalised, &block.norm.gamma);
+            (*d_gamma, *d_beta) = batch_norm_backward(&saved.pooled, by, gamma, d_out, parts);
             let wanted = index > 0 || by_input;
             d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);
-            let given = BackwardInput {
-                x: if index == 0 { x } else { &self.saved[index - 1].out },
-                pooled: &saved.pooled,
-                winners: saved.winners.as_deref(),
-                d_pooled: d_out,
-            };
+            let x = if index == 0 { x } else { &self.saved[index - 1].out };
             let response = block.response(saved.scale.as_deref(), network.activation);
-            let into = BackwardOutput {
-                d_weights,
-                d_bias: d_bias.first_mut().map(|d_bias| {
-                    d_bias.resize(g.filters, 0.0);
-                    &mut d_bias[..]
-                }),
-                d_x: wanted.then_some(&mut d_x[..]),
+            let (w, workspace, with_bias) =
+                (&block.weights, &mut self.workspace, !d_bias.is_empty());
+            // Buffers of the step before, for the first part.
+            let mut kept = Some([std::mem::take(d_weights), Vec::new()]);
+            let of_part = |images| {
+                let [mut d_weights, mut d_bias] = kept.take().unwrap_or_default();
+                d_weights.resize(g.weight_len(), 0.0);
+                d_bias.resize(if with_bias { g.filters } else { 0 }, 0.0);
+                let winners = saved.winners.as_deref();
+                let given = BackwardInput {
+                    x: parts.of(x, &images),
+                    pooled: parts.of(&saved.pooled, &images),
+                    winners: winners.map(|winners| parts.of(winners, &images)),
+                    d_pooled: parts.of(d_out, &images),
+                };
+                let into = BackwardOutput {
+                    d_weights: &mut d_weights,
+                    d_bias: with_bias.then_some(&mut d_bias[..]),
+                    d_x: wanted.then(|| parts.of_mut(d_x, &images)),
+                };
+                block_backward(g, images.len(), w, &response, &given, workspace, into);
+                [d_weights, d_bias]
             };
-            block_backward(g, batch, &block.weights, &response, &given, &mut self.workspace, into);
+            let [own_weights, own_bias] = parts.add(of_part, add_both);
+            *d_weights = own_weights;
             self.group.sum_f32(d_weights);
-            d_bias.iter_mut().for_each(|d_bias| self.group.sum_f32(d_bias));
+            if let Some(d_bias) = d_bias.first_mut() {
+                *d_bias = own_bias;
+                self.group.sum_f32(d_bias);
+            }
             std::mem::swap(d_out, d_x);
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{NormKind, Tensors};
-use crate::collective::{Collective, Solo};
+use crate::collective::Parts;
 use crate::error::{Error, Result};
 use crate::ops::{BatchStatistics, affine, affine_in_place};
 
@@ -32,7 +32,7 @@ pub struct BatchNorm {
 pub enum Statistics<'a> {
     /// Its own, towards which the running ones move: in training. Of a batch
     /// that several processes share, those of the whole.
-    Batch(&'a dyn Collective),
+    Batch(Parts<'a>),
     /// The running ones: in use.
     Running,
 }
@@ -66,7 +66,7 @@ impl BatchNorm {
         out: &mut Vec<f32>,
     ) -> Normalised {
         let used = match statistics {
-            Statistics::Batch(all) => self.observe(z, all),
+            Statistics::Batch(parts) => self.observe(z, parts),
             Statistics::Running => self.running(),
         };
         out.resize(z.len(), 0.0);
@@ -105,12 +105,12 @@ impl BatchNorm {
     /// Normalises a batch `z` (rows x C, in place) by its own statistics and
     /// moves the running ones towards them.
     pub fn train(&mut self, z: &mut [f32]) -> Normalised {
-        self.train_shared(z, &Solo)
+        self.train_shared(z, Parts::whole())
     }
 
-    /// [`BatchNorm::train`] on a batch of which each process has the part `z`.
-    pub fn train_shared(&mut self, z: &mut [f32], all: &dyn Collective) -> Normalised {
-        let used = self.observe(z, all);
+    /// [`BatchNorm::train`] on a batch of which this process has `z`.
+    pub fn train_shared(&mut self, z: &mut [f32], parts: Parts<'_>) -> Normalised {
+        let used = self.observe(z, parts);
         self.apply(z, &used);
         used
     }
@@ -121,8 +121,8 @@ impl BatchNorm {
     }
 
     /// A batch's own statistics, towards which the running ones move.
-    fn observe(&mut self, z: &[f32], all: &dyn Collective) -> Normalised {
-        let BatchStatistics { rows, mean, var } = BatchStatistics::of(z, self.gamma.len(), all);
+    fn observe(&mut self, z: &[f32], parts: Parts<'_>) -> Normalised {
+        let BatchStatistics { rows, mean, var } = BatchStatistics::of(z, self.gamma.len(), parts);
         let many = rows as f32;
         let unbiased = if many > 1.0 { many / (many - 1.0) } else { 1.0 };
         let blend = |running: &mut f32, now: f32| *running += MOMENTUM * (now - *running);

@@ -35,7 +35,7 @@ struct Line {
 /// `None`; under [`Protocol::Published`] the epoch that classifies
 /// `validation` best is.
 ///
-/// Several processes train together as in [`super::pretrain`].
+/// Several processes train together as in [`super::pretrain()`].
 ///
 /// # Errors
 /// Bad settings; no images, fewer than two classes, or labels beyond

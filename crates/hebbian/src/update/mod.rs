@@ -23,7 +23,7 @@ pub use step::{hebbian_step, hebbian_step_applied, hebbian_step_into};
 use rayon::prelude::*;
 
 use crate::collective::Collective;
-use crate::linalg::dot;
+use crate::linalg::{add_assign, dot};
 use crate::rules::Rule;
 
 /// Sums of a rule over a batch: numerators and denominators apart, so that
@@ -72,12 +72,22 @@ impl UpdateSums {
             return;
         }
         all.sum_f32(&mut self.numerators);
-        let Moments { rows, sums, squares } = &mut self.moments;
-        let few = [&mut self.denominators, sums, squares].into_iter().flatten().chain([rows]);
-        let few: Vec<&mut f32> = few.collect();
-        let mut together: Vec<f64> = few.iter().map(|number| f64::from(**number)).collect();
-        all.sum_f64(&mut together);
-        few.into_iter().zip(together).for_each(|(number, sum)| *number = sum as f32);
+        let few: Vec<&mut f32> = self.few().collect();
+        let mut together: Vec<f32> = few.iter().map(|number| **number).collect();
+        all.sum_f32(&mut together);
+        few.into_iter().zip(together).for_each(|(number, sum)| *number = sum);
+    }
+
+    /// Adds the sums of other rows.
+    pub fn add(&mut self, mut other: Self) {
+        add_assign(&mut self.numerators, &other.numerators);
+        self.few().zip(other.few()).for_each(|(number, other)| *number += *other);
+    }
+
+    /// All but the numerators.
+    fn few(&mut self) -> impl Iterator<Item = &mut f32> {
+        let Self { denominators, moments: Moments { rows, sums, squares }, .. } = self;
+        [denominators, sums, squares].into_iter().flatten().chain([rows])
     }
 
     /// The update `dW` itself (C x D).

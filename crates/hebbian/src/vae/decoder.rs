@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::uniform;
 use crate::Result;
-use crate::collective::Solo;
+use crate::collective::Parts;
 use crate::network::{BatchNorm, NormKind, Normalised, Statistics, Tensors};
 use crate::ops::{
     Geometry, TransposedGradients, Workspace, batch_norm_backward, max_unpool, max_unpool_backward,
@@ -141,7 +141,7 @@ impl Mirror {
         let unpools = self.unpool.as_ref().zip(winners);
         let z = if unpools.is_some() { &state.unpooled } else { &state.map };
         let (by, gamma) = (&state.normalised, &self.norm.gamma);
-        (*d_gamma, *d_beta) = batch_norm_backward(z, by, gamma, d, &Solo);
+        (*d_gamma, *d_beta) = batch_norm_backward(z, by, gamma, d, Parts::whole());
         if let Some(((_, g), winners)) = unpools {
             spare.resize(state.map.len(), 0.0);
             max_unpool_backward(g, d, winners, spare);
