@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
+use hebbian_lab::Shard;
 
 pub use self::experiment::{ExperimentCommand, ExperimentReportArgs, ExperimentRunArgs};
 pub use self::gallery::{
@@ -143,7 +144,14 @@ give in the mean (McSherry & Najork 2008; not with --truncate).
 Examples:
   hebb eval test.tar --model runs/tuned
   hebb eval test.tar --model runs/tuned --gallery gallery
-  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000")]
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 1200 \
+    --parts parts --shard 1/2 &                                (two processes)
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 1200 \
+    --parts parts --shard 2/2
+
+Memory is bounded with --truncate; a whole ranking of a large gallery takes 16
+bytes an image and query, so few queries are ranked at a time.")]
     Eval(EvalArgs),
     /// Run a committed experiment file, and report what it found.
     #[command(subcommand)]
@@ -501,6 +509,14 @@ pub struct EvalArgs {
     /// The images are the gallery's own: leave each out of its own ranking.
     #[arg(long, requires = "gallery")]
     pub exclude_self: bool,
+    /// Keep the sums over every 4,096 queries in this folder: after a stop the
+    /// same command goes on, and processes with a --shard each share them.
+    #[arg(long, value_name = "DIR", requires = "gallery")]
+    pub parts: Option<PathBuf>,
+    /// Rank only this process's share of the parts: the i-th of n. The one that
+    /// finishes last reports.
+    #[arg(long, value_name = "i/n", requires = "parts")]
+    pub shard: Option<Shard>,
     /// Common options.
     #[command(flatten)]
     pub common: Common,

@@ -1,7 +1,6 @@
 //! Supervised gradients of the classifier.
 
-use crate::network::{Head, Hidden, Linear, Normalised, cross_entropy};
-use crate::ops::batch_norm_backward;
+use crate::network::{Head, Hidden, Linear, cross_entropy};
 
 /// Gradients of a classifier; keeps its buffers between steps.
 #[derive(Default)]
@@ -43,10 +42,9 @@ impl HeadGradients {
         *rectified = hidden.rectified(features);
         units.clone_from(rectified);
         let Hidden { linear, norm } = hidden;
-        let Normalised { mean, inv_std, factor } = norm.train(units);
+        let by = norm.train(units);
         let found = out_layer(out, units, labels, keep, rest, Some(d_units));
-        (*d_gamma, *d_beta) =
-            batch_norm_backward(rectified, &mean, &inv_std, &norm.gamma, &factor, d_units);
+        (*d_gamma, *d_beta) = norm.backward(rectified, &by, d_units);
         for (d, &u) in d_units.iter_mut().zip(&*rectified) {
             *d = if u > 0.0 { *d } else { 0.0 };
         }

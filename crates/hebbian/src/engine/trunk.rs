@@ -1,9 +1,7 @@
 //! Forward and backward pass through the layers of a network in training.
 
 use crate::network::{Block, Network, Normalised, Statistics};
-use crate::ops::{
-    BackwardInput, BackwardOutput, Workspace, batch_norm_backward, block_backward, block_forward,
-};
+use crate::ops::{BackwardInput, BackwardOutput, Workspace, block_backward, block_forward};
 
 /// What the backward pass needs of a block's forward pass.
 #[derive(Default)]
@@ -116,10 +114,7 @@ impl Trunk {
             let [d_weights, d_gamma, d_beta, d_bias @ ..] = gradients else { continue };
             let g = &block.geometry;
             let saved = &self.saved[index];
-            let Normalised { mean, inv_std, factor } = &saved.normalised;
-            let gamma = &block.norm.gamma;
-            (*d_gamma, *d_beta) =
-                batch_norm_backward(&saved.pooled, mean, inv_std, gamma, factor, d_out);
+            (*d_gamma, *d_beta) = block.norm.backward(&saved.pooled, &saved.normalised, d_out);
             d_weights.resize(g.weight_len(), 0.0);
             let wanted = index > 0 || by_input;
             d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);

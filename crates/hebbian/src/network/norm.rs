@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::{NormKind, Tensors};
 use crate::error::{Error, Result};
-use crate::ops::{affine, affine_in_place, batch_statistics};
+use crate::ops::{
+    affine, affine_in_place, batch_norm_backward, batch_statistics, rectify, unrectify,
+};
 
 /// Added to variances before the square root.
 pub(crate) const EPS: f32 = 1e-5;
@@ -68,6 +70,9 @@ impl BatchNorm {
         out.resize(z.len(), 0.0);
         let (scale, shift) = self.affine(&used);
         affine(z, &scale, &shift, out);
+        if self.kind == NormKind::BatchRelu {
+            rectify(out);
+        }
         used
     }
 
@@ -132,6 +137,26 @@ impl BatchNorm {
     fn apply(&self, z: &mut [f32], by: &Normalised) {
         let (scale, shift) = self.affine(by);
         affine_in_place(z, &scale, &shift);
+        if self.kind == NormKind::BatchRelu {
+            rectify(z);
+        }
+    }
+
+    /// Gradient of normalising `z` (rows x C) by its own statistics, which
+    /// `by` holds. Turns `d_out`, the gradient by what came out, into that by
+    /// `z` in place, and returns the gradients by `gamma` and `beta`.
+    pub(crate) fn backward(
+        &self,
+        z: &[f32],
+        by: &Normalised,
+        d_out: &mut [f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        if self.kind == NormKind::BatchRelu {
+            let (scale, shift) = self.affine(by);
+            unrectify(z, &scale, &shift, d_out);
+        }
+        let Normalised { mean, inv_std, factor } = by;
+        batch_norm_backward(z, mean, inv_std, &self.gamma, factor, d_out)
     }
 
     /// Scale and shift of each channel.
@@ -146,7 +171,7 @@ impl BatchNorm {
 
     fn factor(&self) -> Vec<f32> {
         match self.kind {
-            NormKind::Batch => vec![1.0; self.var.len()],
+            NormKind::Batch | NormKind::BatchRelu => vec![1.0; self.var.len()],
             NormKind::Relative => {
                 let mean = self.var.iter().sum::<f32>() / self.var.len() as f32;
                 self.var.iter().map(|v| ((v + EPS) / (mean + EPS)).sqrt()).collect()
