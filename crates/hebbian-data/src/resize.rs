@@ -5,6 +5,7 @@ use std::fmt;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -117,6 +118,41 @@ pub(crate) fn bilinear(image: &RgbImage, size: Size) -> Result<Vec<u8>> {
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     Resizer::new().resize(&from, &mut to, &options).map_err(|e| bad(e.to_string()))?;
     Ok(to.into_vec())
+}
+
+/// Scales images that follow each other, height x width x 3 numbers each, with
+/// the antialiased bilinear filter.
+pub(crate) fn scale<T: Channel>(images: &[T], from: Size, to: Size) -> Result<Vec<T>> {
+    let mut scaled = vec![T::default(); images.len() / from.bytes() * to.bytes()];
+    let bad = |problem: String| Error::BadSize { size: to, problem };
+    let side = |n: usize| u32::try_from(n).map_err(|e| bad(e.to_string()));
+    let [width, height, new_width, new_height] =
+        [side(from.width)?, side(from.height)?, side(to.width)?, side(to.height)?];
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let pairs = scaled.par_chunks_mut(to.bytes()).zip(images.par_chunks(from.bytes()));
+    pairs.try_for_each_init(Resizer::new, |resizer, (scaled, image)| {
+        let image = ImageRef::new(width, height, bytemuck::cast_slice(image), T::PIXEL)
+            .map_err(|e| bad(e.to_string()))?;
+        let scaled = bytemuck::cast_slice_mut(scaled);
+        let mut scaled = Image::from_slice_u8(new_width, new_height, scaled, T::PIXEL)
+            .map_err(|e| bad(e.to_string()))?;
+        resizer.resize(&image, &mut scaled, &options).map_err(|e| bad(e.to_string()))
+    })?;
+    Ok(scaled)
+}
+
+/// What a channel of a pixel may be.
+pub(crate) trait Channel: bytemuck::Pod + Default + Send + Sync {
+    /// Three of them.
+    const PIXEL: PixelType;
+}
+
+impl Channel for u8 {
+    const PIXEL: PixelType = PixelType::U8x3;
+}
+
+impl Channel for f32 {
+    const PIXEL: PixelType = PixelType::F32x3;
 }
 
 #[cfg(test)]
