@@ -59,7 +59,7 @@ Examples:
   hebb pretrain 'shards/train-{000..150}.tar' --epochs 1 --out runs/large
   hebb pretrain photos/ --out runs/photos --resume
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
-  hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'
+  hebb pretrain photos/ --out runs/l --set pretrain.lr='{ over_patch = 1 }'       (a rate a layer)
   hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
 
 The VAE is the papers' baseline: the network is the encoder of a variational
