@@ -11,9 +11,11 @@ use crate::{cargo, root};
 /// The rules' modules are declared by a macro, into which `cargo fmt` does not look.
 const RULES: &str = "crates/hebbian/src/rules";
 const FUZZ: &str = "fuzz/Cargo.toml";
-/// Feature of the layer steps on a graphics card; their tests say so where no
-/// card and no software driver is found, and fail with `HEBB_REQUIRE_GPU` set.
-const GPU: &str = "vulkan";
+/// Features that all is checked with: layer steps on a graphics card, whose tests
+/// say so where no card and no software driver is found, and fail with
+/// `HEBB_REQUIRE_GPU` set; and, where MPI can be built against, training by
+/// several processes, whose tests want `mpirun` likewise by `HEBB_REQUIRE_MPI`.
+const FEATURES: [&str; 2] = ["vulkan", "vulkan,mpi"];
 
 /// Runs every check, the cheapest first; `fast` leaves out the slow ones.
 ///
@@ -26,9 +28,10 @@ pub(crate) fn check(fast: bool) -> Result<()> {
     let edition = ["--check", "--edition", "2024"];
     run(Command::new("rustfmt").current_dir(root()).args(edition).args(rules()?))?;
     let warnings = ["--", "-D", "warnings"];
-    let all = ["clippy", "--locked", "--workspace", "--all-targets", "--features", GPU];
+    let features = FEATURES[usize::from(has_mpi())];
+    let all = ["clippy", "--locked", "--workspace", "--all-targets", "--features", features];
     run(cargo().args(all).args(warnings))?;
-    // Without the GPU, as it is built by default.
+    // Without these, as it is built by default.
     run(cargo().args(["clippy", "--locked", "-p", "hebb", "-p", "hebbian"]).args(warnings))?;
     if fast {
         run(cargo().args([
@@ -38,13 +41,13 @@ pub(crate) fn check(fast: bool) -> Result<()> {
             "--lib",
             "--bins",
             "--features",
-            GPU,
+            features,
         ]))?;
         return passed("fast checks", start);
     }
-    let doc = ["doc", "--locked", "--workspace", "--no-deps", "--features", GPU];
+    let doc = ["doc", "--locked", "--workspace", "--no-deps", "--features", features];
     run(cargo().env("RUSTDOCFLAGS", "-D warnings").args(doc))?;
-    run(cargo().args(["test", "--locked", "--workspace", "--features", GPU]))?;
+    run(cargo().args(["test", "--locked", "--workspace", "--features", features]))?;
     turbojpeg()?;
     let fuzz = ["--locked", "--manifest-path", FUZZ, "--lib"];
     run(in_shared_target(cargo().arg("clippy").args(fuzz).arg("--examples").args(warnings)))?;
@@ -52,13 +55,23 @@ pub(crate) fn check(fast: bool) -> Result<()> {
     passed("checks", start)
 }
 
+/// Whether there is what feature `mpi` is built with, or has to be.
+fn has_mpi() -> bool {
+    let found = is_there("mpicc") || std::env::var_os("HEBB_REQUIRE_MPI").is_some();
+    if !found {
+        println!("==> skipped: feature mpi needs mpicc and libclang\n");
+    }
+    found
+}
+
+fn is_there(tool: &str) -> bool {
+    let mut command = Command::new(tool);
+    command.arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
 /// The decoder that is built from C, where its tools are there.
 fn turbojpeg() -> Result<()> {
-    let there = |tool: &str| {
-        let mut command = Command::new(tool);
-        command.arg("--version").stdout(Stdio::null()).status().is_ok()
-    };
-    if !(there("cmake") && there("nasm")) {
+    if !(is_there("cmake") && is_there("nasm")) {
         println!("==> skipped: feature turbojpeg needs cmake and nasm\n");
         return Ok(());
     }

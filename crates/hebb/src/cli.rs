@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
-use hebbian_lab::Shard;
+use hebbian_data::Share;
 
 pub use self::experiment::{ExperimentCommand, ExperimentReportArgs, ExperimentRunArgs};
 pub use self::gallery::{
     CompactArgs, DuplicatesArgs, ExportArgs, GalleryArgs, GalleryCommand, ImportArgs, IndexArgs,
-    RemoveArgs, SearchArgs,
+    JoinArgs, RemoveArgs, SearchArgs,
 };
 pub use self::serve::ServeArgs;
 pub use self::stores::{CompareArgs, PushArgs};
@@ -61,6 +61,7 @@ Examples:
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
   hebb pretrain photos/ --out runs/l --set pretrain.lr='{ over_patch = 1 }'       (a rate a layer)
   hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
+  mpirun -n 2 hebb pretrain photos/ --out runs/photos   (built with --features mpi)
 
 The VAE is the papers' baseline: the network is the encoder of a variational
 autoencoder, trained by gradients on the same images. Its network is, unless
@@ -75,6 +76,7 @@ Examples:
   hebb finetune train.tar --fraction 0.01 --out runs/none      (no pre-training)
   hebb finetune train.tar --fraction 0.01 --model runs/photos --out runs/codes --hidden 256
   hebb finetune train.tar --network cifar-6-backprop --out runs/backprop
+  mpirun -n 2 hebb finetune train.tar --model runs/photos --out runs/tuned
 
 A hidden layer of the classifier is tuned with the network; its output is the
 image's `code`, a short vector to search by: hebb index --layer code-binary.
@@ -113,7 +115,12 @@ Examples:
     /// Write the features of images to a safetensors file.
     #[command(after_help = "\
 Example:
-  hebb extract photos/ --model runs/photos --layer L4 --out features.safetensors")]
+  hebb extract photos/ --model runs/photos --layer L4 --out features.safetensors
+  hebb extract photos/ --model runs/photos --shard 1/2 --out first.safetensors &
+  hebb extract photos/ --model runs/photos --shard 2/2 --out second.safetensors
+
+Shards are images that follow each other: put together in order they are the
+whole.")]
     Extract(ExtractArgs),
     /// Build a gallery, the features of images to be searched, or bring one up to date.
     #[command(after_help = gallery::INDEX_HELP)]
@@ -501,6 +508,9 @@ pub struct ExtractArgs {
     /// The file to write.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
+    /// Only this process's share of the images: the i-th of n.
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Share>,
     /// Replace the file.
     #[arg(long)]
     pub overwrite: bool,
@@ -541,7 +551,7 @@ pub struct EvalArgs {
     /// Rank only this process's share of the parts: the i-th of n. The one that
     /// finishes last reports.
     #[arg(long, value_name = "i/n", requires = "parts")]
-    pub shard: Option<Shard>,
+    pub shard: Option<Share>,
     /// Common options.
     #[command(flatten)]
     pub common: Common,

@@ -3,6 +3,7 @@
 
 mod cli;
 mod commands;
+mod processes;
 mod report;
 mod settings;
 mod ui;
@@ -24,15 +25,15 @@ fn main() -> ExitCode {
             hook(panic);
         }
     }));
-    match commands::run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match commands::run(cli.command) {
+        Ok(()) => 0,
+        // A reader that went away, as `head` does, is no failure.
+        Err(error) if commands::is_closed_pipe(&error) => 0,
         Err(error) => {
-            // A reader that went away, as `head` does, is no failure.
-            if commands::is_closed_pipe(&error) {
-                return ExitCode::SUCCESS;
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::from(if commands::is_usage(&error) { 2 } else { 1 })
+            eprintln!("error: {error:#}{}", processes::whose());
+            if commands::is_usage(&error) { 2 } else { 1 }
         }
-    }
+    };
+    processes::leave(code);
+    ExitCode::from(code)
 }

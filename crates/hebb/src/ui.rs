@@ -7,6 +7,8 @@ use hebbian::train::Event;
 use hebbian_data::Skipped;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::processes::Processes;
+
 /// Unreadable images named on standard error; the rest are counted.
 const NAMED: usize = 5;
 
@@ -15,11 +17,20 @@ const NAMED: usize = 5;
 #[derive(Default)]
 pub struct Progress {
     stage: Option<(ProgressBar, String, Instant)>,
+    silent: bool,
 }
 
 impl Progress {
+    /// Of what several processes do, which the first shows for all.
+    pub fn of(processes: &Processes) -> Self {
+        Self { silent: !processes.is_first(), ..Self::default() }
+    }
+
     /// Takes an event of a long job.
     pub fn on(&mut self, event: Event<'_>) {
+        if self.silent {
+            return;
+        }
         match event {
             Event::Stage { name, done, total } => self.begin(name, done, total),
             Event::Step { done, text } => self.step(done, text),

@@ -325,3 +325,80 @@ fn a_gallery_is_looked_after() {
     // A gallery is no folder of something else.
     fails(&["gallery", "verify", &photos], 1, &["gallery.toml"]);
 }
+
+/// Shards of the images, each by a process of its own, are the whole when they are put together.
+#[test]
+fn shards_join_to_the_whole() {
+    let dir = scratch(5);
+    let (photos, run) = trained(&dir);
+    fs::write(dir.path().join("photos/broken.jpg"), "not an image").unwrap();
+    let numbers = |file: &str| {
+        let bytes = fs::read(file).unwrap();
+        let tensors =
+            hebbian::network::Tensors::from_bytes(file.as_ref(), &bytes).unwrap().take_prefix("");
+        assert_eq!(tensors.len(), 1);
+        tensors.into_iter().next().unwrap().2
+    };
+    let close = |a: &[f32], b: &[f32]| {
+        assert_eq!(a.len(), b.len());
+        // The batches were others, and so is the rounding.
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} {b}"));
+    };
+    let extract = |shard: &[&str], name: &str| {
+        let out = at(&dir, &format!("{name}.safetensors"));
+        ok(&[&["extract", &photos, "--model", &run, "--out", &out], shard].concat());
+        let names = fs::read_to_string(at(&dir, &format!("{name}.csv"))).unwrap();
+        (numbers(&out), names.lines().skip(1).map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (whole, names) = extract(&[], "whole");
+    let parts = ["1/3", "2/3", "3/3"].map(|shard| extract(&["--shard", shard], &shard[..1]));
+    assert_eq!(parts.iter().flat_map(|part| part.1.clone()).collect::<Vec<_>>(), names);
+    close(&parts.iter().flat_map(|part| part.0.clone()).collect::<Vec<_>>(), &whole);
+
+    let index = |shard: &[&str], out: &str| {
+        json(&[&["index", &photos, "--model", &run, "--out", out], shard].concat())
+    };
+    let (whole, joined) = (at(&dir, "whole"), at(&dir, "joined"));
+    index(&[], &whole);
+    let parts = ["1/3", "2/3", "3/3"].map(|shard| {
+        let out = at(&dir, &format!("part-{}", &shard[..1]));
+        let found = index(&["--shard", shard], &out);
+        assert!((16..=17).contains(&found["added"].as_u64().unwrap()), "{found}");
+        out
+    });
+    let join = ["gallery", "join", &joined, &parts[0], &parts[1], &parts[2]];
+    let found = json(&join);
+    assert_eq!((&found["added"], &found["replaced"]), (&50.into(), &0.into()));
+    assert_eq!(json(&join)["replaced"], 50);
+    let [whole_gallery, joined_gallery] =
+        [&whole, &joined].map(|path| Gallery::open(path).unwrap());
+    joined_gallery.verify().unwrap();
+    let mut vectors = [Vec::new(), Vec::new()];
+    for (gallery, vectors) in [&whole_gallery, &joined_gallery].into_iter().zip(&mut vectors) {
+        gallery.read(0, 50, vectors).unwrap();
+    }
+    assert!(whole_gallery.items().eq(joined_gallery.items()));
+    close(&vectors[0], &vectors[1]);
+    // Nothing is left to do for the whole, nor for a shard of it in one gallery.
+    assert_eq!(index(&[], &joined)["unchanged"], 50);
+    let found = index(&["--shard", "2/3"], &joined);
+    assert_eq!((&found["images"], &found["removed"]), (&50.into(), &0.into()));
+    fails(
+        &[
+            "index",
+            &photos,
+            "--model",
+            &run,
+            "--out",
+            &joined,
+            "--shard",
+            "2/3",
+            "--remove-missing",
+        ],
+        2,
+        &["--shard"],
+    );
+    let other = at(&dir, "pixels");
+    index(&["--layer", "pixels"], &other);
+    fails(&["gallery", "join", &joined, &other], 1, &["pixels", "L3"]);
+}

@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ahead::{Ahead, Read};
-use crate::{Error, Images, Order, Result, Size};
+use crate::{Error, Images, Order, Result, Share, Size};
 
 /// Batches decoded ahead of the one in use.
 const AHEAD: usize = 2;
@@ -26,7 +26,7 @@ pub struct Batch {
 }
 
 /// An image that was left out, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Its position in the [`Images`].
     pub row: usize,
@@ -45,6 +45,19 @@ pub struct Skipped {
 /// iterator yields an error, and then ends, for a position out of range, a batch size of 0, a size out of range,
 /// or when not one image could be read.
 pub fn batches(images: &Images, order: Order, batch_size: usize, size: Size) -> Batches {
+    shared_batches(images, order, batch_size, Share::ALL, size)
+}
+
+/// A process's share of each of these batches, which may be no image at all, so
+/// that the n-th batch of every process is part of the same one. Where there are
+/// others, that no image could be read is left to be found out by all together.
+pub fn shared_batches(
+    images: &Images,
+    order: Order,
+    batch_size: usize,
+    share: Share,
+    size: Size,
+) -> Batches {
     let (send, receive) = sync_channel(AHEAD);
     let images = images.clone();
     let decoder = std::thread::Builder::new().name("hebbian-batches".to_owned()).spawn({
@@ -53,17 +66,20 @@ pub fn batches(images: &Images, order: Order, batch_size: usize, size: Size) -> 
             let mut decoder = Decoder { images, size, read: 0, first: None };
             let run = || -> Result<()> {
                 check(&decoder.images, order.rows(), batch_size, size)?;
+                let whole = order.len();
+                let order = order.share(batch_size, share);
                 let asked = order.len();
                 let pixels = decoder.images.are_cached(size);
                 let mut ahead = Ahead::start(&decoder.images, order, pixels)?;
-                for _ in 0..asked.div_ceil(batch_size) {
-                    let batch = decoder.decode(ahead.take(batch_size)?)?;
+                for start in (0..whole).step_by(batch_size) {
+                    let own = share.rows(batch_size.min(whole - start)).len();
+                    let batch = decoder.decode(ahead.take(own)?)?;
                     // The consumer has gone: nothing is left to do.
                     if send.send(Ok(batch)).is_err() {
                         return Ok(());
                     }
                 }
-                decoder.finish(asked)
+                if share == Share::ALL { decoder.finish(asked) } else { Ok(()) }
             };
             if let Err(error) = run() {
                 // Likewise.

@@ -37,18 +37,20 @@ pub mod pack;
 pub mod preprocess;
 pub mod resize;
 pub mod seed;
+mod share;
 pub mod source;
 pub mod split;
 #[cfg(feature = "turbojpeg")]
 mod turbo;
 
 pub use augment::Augmentation;
-pub use batches::{Batch, Batches, Skipped, batches};
+pub use batches::{Batch, Batches, Skipped, batches, shared_batches};
 pub use dataset::{Dataset, OpenOptions};
 pub use error::{Error, Result};
 pub use images::Images;
 pub use order::Order;
 pub use preprocess::{Preprocess, Whitening};
 pub use resize::Size;
+pub use share::Share;
 pub use source::{Part, SourceKind};
 pub use split::{Amount, Split, SplitSpec, labelled_subset};

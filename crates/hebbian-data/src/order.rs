@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom;
 
 use crate::source::shards;
-use crate::{Images, seed};
+use crate::{Images, Share, seed};
 
 /// The most bytes, as they are stored, of the images that are shuffled
 /// together where they lie in shards: about 600 photos or 50,000 icons.
@@ -57,6 +57,26 @@ impl Order {
     pub fn skip(mut self, n: usize) -> Self {
         self.next = self.next.saturating_add(n).min(self.rows.len());
         self
+    }
+
+    /// A process's share of each batch of `batch` positions (at least 1) that are left.
+    #[must_use]
+    pub(crate) fn share(self, batch: usize, share: Share) -> Self {
+        if share == Share::ALL {
+            return self;
+        }
+        let mut own = Self::default();
+        let mut ends = self.ends.iter().filter(|&&end| end > self.next).peekable();
+        for start in (self.next..self.rows.len()).step_by(batch) {
+            let whole = &self.rows[start..self.rows.len().min(start + batch)];
+            let mine = share.rows(whole.len());
+            while let Some(end) = ends.next_if(|&&end| end <= start + whole.len()) {
+                let before = (end - start).clamp(mine.start, mine.end) - mine.start;
+                own.ends.push(own.rows.len() + before);
+            }
+            own.rows.extend(&whole[mine]);
+        }
+        own
     }
 
     /// Takes what is to be fetched in one go.
@@ -130,5 +150,22 @@ impl Images {
             open.extend(waiting.by_ref().take(SHARDS_AT_ONCE - open.len()));
         }
         order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_has_its_rows_of_each_window() {
+        let whole = Order { rows: (0..20).collect(), ends: vec![3, 9, 14, 20], next: 5 };
+        // Batches from 5, 9, 13 and 17 on.
+        let shares = [0, 1, 2].map(|i| whole.clone().share(4, Share::new(i, 3).unwrap()));
+        let rows = shares.each_ref().map(|share| share.rows.as_slice());
+        assert_eq!(rows, [&[5, 9, 13, 17][..], &[6, 10, 14, 18], &[7, 8, 11, 12, 15, 16, 19]]);
+        let ends = shares.each_ref().map(|share| share.ends.as_slice());
+        assert_eq!(ends, [&[1, 3, 4][..], &[1, 2, 4], &[2, 4, 7]]);
+        assert_eq!(whole.clone().share(4, Share::ALL), whole);
     }
 }

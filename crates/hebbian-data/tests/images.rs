@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::{class_folders, few, shared};
 use hebbian_data::decode::{self, Colour};
-use hebbian_data::{Dataset, Error, Images, Size, batches, cache, seed};
+use hebbian_data::{Dataset, Error, Images, Share, Size, batches, cache, seed, shared_batches};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
 use proptest::prelude::*;
 
@@ -127,6 +127,39 @@ fn batches_keep_the_order_and_tell_what_they_skip() {
     skipped.sort_by_key(|s| s.row);
     assert_eq!(skipped.iter().map(|s| s.row).collect::<Vec<_>>(), [3, 7]);
     assert_eq!(skipped[0].id, images.id(3));
+}
+
+#[test]
+fn shares_of_a_batch_are_parts_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = damaged_folder(dir.path());
+    let order = seed::shuffled(30, 1, "epoch");
+    let whole: Vec<_> =
+        batches(&images, order.clone().into(), 7, SIZE).map(Result::unwrap).collect();
+    // The last batch has two images, of which two of five processes have one.
+    for of in [2, 3, 5] {
+        let share = |index| Share::new(index, of).unwrap();
+        let mut runs: Vec<_> = (0..of)
+            .map(|index| shared_batches(&images, order.clone().into(), 7, share(index), SIZE))
+            .collect();
+        for batch in &whole {
+            let parts = runs.iter_mut().map(|run| run.next().unwrap().unwrap());
+            let parts: Vec<_> = parts.collect();
+            let rows = parts.iter().flat_map(|part| part.rows.clone());
+            assert_eq!(rows.collect::<Vec<_>>(), batch.rows);
+            let pixels = parts.iter().flat_map(|part| part.pixels.clone());
+            assert_eq!(pixels.collect::<Vec<_>>(), batch.pixels);
+            let most = parts.iter().map(|part| part.rows.len()).max().unwrap();
+            assert!(most <= 7usize.div_ceil(of), "{most} of 7 by {of}");
+        }
+        assert!(runs.iter_mut().all(|run| run.next().is_none()));
+        let mut skipped: Vec<_> = runs.iter().flat_map(|run| run.skipped()).collect();
+        skipped.sort_by_key(|image| image.row);
+        assert_eq!(skipped.iter().map(|image| image.row).collect::<Vec<_>>(), [3, 7]);
+    }
+    // Whoever can read none of its images leaves it to all to say so.
+    let second = shared_batches(&images, vec![5, 3].into(), 2, Share::new(1, 2).unwrap(), SIZE);
+    assert_eq!(second.map(|batch| batch.unwrap().rows).collect::<Vec<_>>(), [Vec::<usize>::new()]);
 }
 
 #[test]

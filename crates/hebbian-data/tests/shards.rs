@@ -10,7 +10,8 @@ use std::sync::Arc;
 use common::{few, shared};
 use hebbian_data::order::SHARDS_AT_ONCE;
 use hebbian_data::{
-    Dataset, Error, Images, OpenOptions, Order, Part, Size, SourceKind, batches, describe,
+    Dataset, Error, Images, OpenOptions, Order, Part, Share, Size, SourceKind, batches, describe,
+    shared_batches,
 };
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
@@ -212,6 +213,21 @@ fn an_epoch_goes_on_in_the_middle_to_the_same_bits() {
             let (left, left_pixels, _) = read(&again, again.shuffled(1, "epoch").skip(done));
             assert_eq!(left, rows[done..]);
             assert_eq!(left_pixels, pixels[done * SIZE.bytes()..]);
+            let order = again.shuffled(1, "epoch").skip(done);
+            let share = |index| Share::new(index, 3).unwrap();
+            let mut shares =
+                [0, 1, 2].map(|i| shared_batches(&again, order.clone(), 7, share(i), SIZE));
+            let (mut left, mut left_pixels) = (Vec::new(), Vec::new());
+            for _ in 0..order.len().div_ceil(7) {
+                for batch in shares.iter_mut().map(|share| share.next().unwrap().unwrap()) {
+                    left.extend(batch.rows);
+                    left_pixels.extend(batch.pixels);
+                }
+            }
+            assert_eq!(
+                (left, left_pixels),
+                (rows[done..].to_vec(), pixels[done * SIZE.bytes()..].to_vec())
+            );
         }
     }
 }

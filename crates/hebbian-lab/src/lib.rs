@@ -54,7 +54,7 @@ pub use data::Data;
 pub use grid::{Cell, grid};
 pub use method::{Method, Pretraining};
 pub use results::{CellResult, Line, StageResult};
-pub use run::{Event, Only, Options, Outcome, Shard, run};
+pub use run::{Event, Only, Options, Outcome, run};
 pub use spec::Experiment;
 pub use summary::Summary;
 

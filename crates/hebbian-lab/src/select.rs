@@ -1,44 +1,14 @@
 //! Which cells of a grid a process runs.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use hebbian::error::{Error, Result};
+use hebbian_data::Share;
 
 use crate::grid::percent;
 use crate::spec::same;
 use crate::{Cell, Experiment};
-
-/// A process's share of the cells: the `index`-th (from 0) of `of`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    index: usize,
-    of: usize,
-}
-
-impl Shard {
-    /// Its share of `len` things that lie in a row.
-    #[must_use]
-    pub fn rows(self, len: usize) -> Range<usize> {
-        let bound = |share: usize| (len as u128 * share as u128 / self.of as u128) as usize;
-        bound(self.index)..bound(self.index + 1)
-    }
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    /// `i/n`, from `1/n` to `n/n`.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts =
-            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-        match parts {
-            Some((i, of)) if (1..=of).contains(&i) => Ok(Self { index: i - 1, of }),
-            _ => Err(format!("'{text}' is no shard; the second of three is 2/3")),
-        }
-    }
-}
 
 /// Cells of a method, or of one of its layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +34,7 @@ impl FromStr for Only {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Its share of them; all if absent.
-    pub shard: Option<Shard>,
+    pub shard: Option<Share>,
     /// Only these methods, or layers of them; all if empty.
     pub only: Vec<Only>,
     /// Only these layers; all if empty.
@@ -85,9 +55,9 @@ impl Options {
     pub(crate) fn takes(&self, index: usize, cell: &Cell<'_>, layers: usize) -> bool {
         // Turned by one whenever layers and shards meet in the same way again:
         // else a shard might be a single layer.
-        let share = self
-            .shard
-            .is_none_or(|s| (index + index / common_multiple(layers, s.of)) % s.of == s.index);
+        let share = self.shard.is_none_or(|s| {
+            (index + index / common_multiple(layers, s.of())) % s.of() == s.index()
+        });
         let named = |only: &Only| {
             only.method == cell.method.name && only.layer.as_ref().is_none_or(|l| l == cell.layer)
         };
@@ -166,16 +136,6 @@ mod tests {
             }
             assert_eq!(owners, vec![1; cells.len()], "{of} shards");
         }
-    }
-
-    #[test]
-    fn what_is_no_shard_is_refused() {
-        for text in ["", "1", "0/2", "3/2", "a/b", "1/0", "-1/2", "1/2/3"] {
-            assert!(text.parse::<Shard>().is_err(), "{text}");
-        }
-        assert_eq!("2/3".parse(), Ok(Shard { index: 1, of: 3 }));
-        let rows = ["1/3", "2/3", "3/3"].map(|text| text.parse::<Shard>().unwrap().rows(10));
-        assert_eq!(rows, [0..3, 3..6, 6..10]);
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //! - `gpu`: layer operations on a graphics card (feature `vulkan`);
 //! - [`network`]: network files, layers, models on disk;
 //! - [`vae`]: the variational autoencoder of the baseline;
+//! - [`collective`]: processes that train one network together;
 //! - [`train`]: pre-training, fine-tuning, probes.
 
+pub mod collective;
 pub mod engine;
 pub mod error;
 #[cfg(feature = "vulkan")]

@@ -8,6 +8,7 @@ mod layers;
 mod loader;
 mod machine;
 mod peers;
+mod processes;
 mod report;
 mod scaling;
 mod search;
@@ -46,6 +47,7 @@ Examples:
   cargo xtask bench growth                       tar shards of up to 1.28 million images
   cargo xtask bench scaling --runs 3 --out /tmp/trial
   cargo xtask bench steps layers --network imagenet-10 --batch 32 --runs 3
+  cargo xtask bench processes --batch 64,256     (built with --features mpi)
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench serve --seconds 10           hebb serve under load
   cargo xtask bench steps --device vulkan --batch 64,256   (built with --features vulkan)
@@ -72,6 +74,8 @@ enum Group {
     Waiting,
     /// Hebbian steps over threads and batches; orders of products over channels
     Scaling,
+    /// Steps of two processes, what they exchange, and more processes on paper
+    Processes,
     /// Exact search, ours over faiss's flat index
     Search,
     /// Search over HTTP under load
@@ -128,6 +132,9 @@ struct Options {
     /// Measure this one thing on `inputs` and write what it took
     #[arg(long, hide = true, requires_all = ["form", "inputs"])]
     row: Option<Work>,
+    /// Of its batch, this process's part
+    #[arg(long, hide = true)]
+    part: bool,
     /// Read these shards and write what it took
     #[arg(long, hide = true)]
     stream: Option<PathBuf>,
@@ -143,6 +150,9 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match (options.row, options.form, &options.inputs, &options.stream) {
+        (Some(work), _, Some(inputs), _) if options.part => {
+            processes::part(work, inputs, options.runs.into())
+        }
         (Some(work), Some(form), Some(inputs), _) => row(&options, work, form, inputs),
         (_, _, _, Some(pattern)) => growth::stream(pattern),
         _ => run(&options),
@@ -233,6 +243,9 @@ fn run(options: &Options) -> Result<()> {
     }
     if has(Group::Scaling) {
         sections.push(Box::new(scaling::measure(&bench)?));
+    }
+    if has(Group::Processes) {
+        sections.push(Box::new(processes::measure(&bench)?));
     }
     if let Some(python) = python.as_ref().filter(|_| has(Group::Search)) {
         let size = search::Size {

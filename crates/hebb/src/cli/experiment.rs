@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use hebbian_lab::{Only, Shard};
+use hebbian_data::Share;
+use hebbian_lab::Only;
 
 /// `hebb experiment`
 #[derive(Subcommand)]
@@ -57,7 +58,7 @@ pub struct ExperimentRunArgs {
     pub out: PathBuf,
     /// Only this process's share of the cells: the i-th of n.
     #[arg(long, value_name = "i/n")]
-    pub shard: Option<Shard>,
+    pub shard: Option<Share>,
     /// Only cells of this method, or of this layer of it; may be repeated.
     #[arg(long, value_name = "METHOD[/LAYER]")]
     pub only: Vec<Only>,

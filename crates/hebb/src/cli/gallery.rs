@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
+use hebbian_data::Share;
 
 use super::stores::{COMPARE_HELP, CompareArgs, PUSH_HELP, PushArgs};
 use super::{Common, DataArgs};
@@ -21,7 +22,10 @@ Examples:
   hebb index photos/ --model runs/tuned --out gallery
   hebb index photos/ --model runs/tuned --out gallery --remove-missing    (later)
   hebb index photos/ --model runs/codes --layer code-binary --out gallery
-                                                      (see finetune --hidden)";
+                                                      (see finetune --hidden)
+  hebb index photos/ --model runs/tuned --shard 1/2 --out first &
+  hebb index photos/ --model runs/tuned --shard 2/2 --out second; wait
+  hebb gallery join gallery first second             (two processes or machines)";
 
 /// Help of `hebb search`.
 pub const SEARCH_HELP: &str = "\
@@ -74,8 +78,13 @@ pub struct IndexArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// Remove what is in the gallery and not in DATA.
-    #[arg(long, conflicts_with = "overwrite")]
+    #[arg(long, conflicts_with_all = ["overwrite", "shard"])]
     pub remove_missing: bool,
+    /// Only this process's share of the images: the i-th of n. A gallery has one
+    /// writer at a time, so each takes one of its own; `hebb gallery join` makes
+    /// them one.
+    #[arg(long, value_name = "i/n")]
+    pub shard: Option<Share>,
     /// Seconds between commits: what a kill may cost. 0 commits every batch.
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     pub commit_every: f64,
@@ -166,6 +175,14 @@ Examples:
   hebb gallery import gallery --vectors v.npy --items items.parquet \\
       --model runs/tuned                          (exported from its gallery)")]
     Import(ImportArgs),
+    /// Add galleries of the same model and layer to one, as those of shards.
+    #[command(after_help = "\
+An image that is in several is taken from the last. Vectors are copied, not
+computed.
+
+Example:
+  hebb gallery join gallery first second third")]
+    Join(JoinArgs),
     /// Fill a table of PostgreSQL or a collection of Milvus from a gallery.
     #[command(after_help = PUSH_HELP)]
     Push(PushArgs),
@@ -266,6 +283,17 @@ pub struct ImportArgs {
     /// Its layer (default: the gallery's, or the last).
     #[arg(long, requires = "model")]
     pub layer: Option<String>,
+}
+
+/// `hebb gallery join`
+#[derive(Args)]
+pub struct JoinArgs {
+    /// The gallery, made where there is none.
+    #[command(flatten)]
+    pub of: GalleryArgs,
+    /// Galleries to add.
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
 }
 
 /// `hebb gallery duplicates`

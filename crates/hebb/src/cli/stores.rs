@@ -1,7 +1,7 @@
 //! What can be typed about galleries on servers.
 
 use clap::Args;
-use hebbian_lab::Shard;
+use hebbian_data::Share;
 
 use super::gallery::GalleryArgs;
 
@@ -51,7 +51,7 @@ pub struct PushArgs {
     pub to: String,
     /// Only this process's share of the images: the i-th of n.
     #[arg(long, value_name = "i/n")]
-    pub shard: Option<Shard>,
+    pub shard: Option<Share>,
     /// Remove what is there and not in the gallery.
     #[arg(long)]
     pub remove_missing: bool,

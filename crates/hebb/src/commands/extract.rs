@@ -9,7 +9,7 @@ use hebbian_search::Item;
 use hebbian_search::gallery::VectorsWriter;
 use serde_json::json;
 
-use super::shared::{cached, csv_field, load_model, open, print_json};
+use super::shared::{cached, csv_field, load_model, open, print_json, share_of};
 use crate::cli::ExtractArgs;
 use crate::ui::{Progress, say};
 
@@ -25,7 +25,7 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     }
     let model = load_model(&args.model)?;
     let layer = FeatureLayer::of(&model, args.layer.as_deref())?;
-    let data = open(&args.data)?;
+    let data = share_of(open(&args.data)?, args.shard);
     let mut progress = Progress::default();
     let images = cached(data.images(), &args.common, model.preprocess.size, &mut progress)?;
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());

@@ -7,41 +7,51 @@ use hebbian_data::Dataset;
 use serde_json::json;
 
 use super::shared::{
-    absolute, cached, depth, labelled, labels_in, load_model, open, open_run, print_json,
+    absolute, cached, depth, labelled, labels_in, load_model, model_of_first, open, open_run,
+    print_json,
 };
 use crate::cli::FinetuneArgs;
+use crate::processes::Processes;
 use crate::settings::Settings;
 use crate::ui::{Progress, say};
 
 /// Fine-tunes a network and a classifier.
 pub fn run(args: &FinetuneArgs) -> Result<()> {
-    let device = Device::open(&args.common.device)?;
-    let hidden = args.hidden.map(|units| {
-        let units = toml::Value::Integer(units.cast_signed() as i64);
-        toml::Table::from_iter([("hidden".to_owned(), units)]).into()
-    });
-    let size = args.size.map(|n| toml::Value::Integer(n.cast_signed() as i64));
-    let network = args.network.clone().map(Into::into);
-    let options = [("finetune.classifier", hidden), ("network", network), ("size", size)];
-    let settings = Settings::read(&args.settings, &options)?;
-    settings.finetune.check()?;
-    if args.model.is_none() {
-        settings.network()?;
-    }
-    let data = open(&args.data)?;
-    let mut train = labelled(&data, &args.amount, settings.seed)?;
-    check_labels(&train, data.classes())?;
-    let validation = match (&args.validation, settings.finetune.protocol) {
-        (Some(path), Protocol::Published) => Some(validation_images(path, data.classes())?),
-        (None, Protocol::Strict) => None,
-        _ => {
-            let problem = "published needs --validation, strict must go without";
-            return Err(hebbian::Error::config("finetune.protocol", problem).into());
+    let processes = Processes::join()?;
+    let prepare = || -> Result<_> {
+        let device = Device::open(&args.common.device)?.shared(processes.group())?;
+        let hidden = args.hidden.map(|units| {
+            let units = toml::Value::Integer(units.cast_signed() as i64);
+            toml::Table::from_iter([("hidden".to_owned(), units)]).into()
+        });
+        let size = args.size.map(|n| toml::Value::Integer(n.cast_signed() as i64));
+        let network = args.network.clone().map(Into::into);
+        let options = [("finetune.classifier", hidden), ("network", network), ("size", size)];
+        let settings = Settings::read(&args.settings, &options)?;
+        settings.finetune.check()?;
+        if args.model.is_none() {
+            settings.network()?;
         }
+        let data = open(&args.data)?;
+        let train = labelled(&data, &args.amount, settings.seed)?;
+        check_labels(&train, data.classes())?;
+        let validation = match (&args.validation, settings.finetune.protocol) {
+            (Some(path), Protocol::Published) => Some(validation_images(path, data.classes())?),
+            (None, Protocol::Strict) => None,
+            _ => {
+                let problem = "published needs --validation, strict must go without";
+                return Err(hebbian::Error::config("finetune.protocol", problem).into());
+            }
+        };
+        Ok((device, settings, data, train, validation))
     };
+    let (device, settings, data, mut train, validation) = processes.agree(prepare())?;
     let base = match &args.model {
         None => "random weights".to_owned(),
-        Some(path) => format!("{} {}", absolute(path), load_model(path)?.fingerprint()?),
+        Some(path) => {
+            let model = processes.agree(load_model(path))?;
+            format!("{} {}", absolute(path), model.fingerprint()?)
+        }
     };
     let inputs = [
         ("data", absolute(&args.data.data)),
@@ -49,19 +59,24 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         ("model", base),
         ("layer", args.layer.clone().unwrap_or_else(|| "last".into())),
     ];
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
-    let mut progress = Progress::default();
+    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    let mut progress = Progress::of(&processes);
     let mut model = match (&from, &args.model) {
         (Some(checkpoint), _) => checkpoint.model.clone(),
         (None, Some(path)) => load_model(path)?,
-        (None, None) => settings.model(&data.images(), &mut progress)?,
+        (None, None) => {
+            model_of_first(&processes, || settings.model(&data.images(), &mut progress))?
+        }
     };
     if from.is_none() {
-        let depth = depth(&model, args.layer.as_deref())?;
+        let depth = processes.agree(depth(&model, args.layer.as_deref()))?;
         model.network = model.network.cut(depth);
         model.provenance.seed = settings.seed;
     }
-    train.images = cached(train.images, &args.common, model.preprocess.size, &mut progress)?;
+    train.images = processes.first_alone(|| {
+        let (images, size) = (train.images.clone(), model.preprocess.size);
+        cached(images, &args.common, size, &mut Progress::default())
+    })?;
     let (labels, classes) = (train.labels.len(), data.classes().to_vec());
     let (model, skipped) = finetune(
         model,
@@ -70,10 +85,11 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         &classes,
         &settings.finetune,
         &device,
-        Some(&mut run),
+        run.as_mut(),
         from,
         &mut |event| progress.on(event),
     )?;
+    let Some(run) = run else { return Ok(()) };
     model.save(&run.model_path())?;
     if args.common.json {
         return print_json(&json!({

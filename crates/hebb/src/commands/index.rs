@@ -11,7 +11,7 @@ use hebbian_data::{Dataset, Images};
 use hebbian_search::{GalleryInfo, GalleryWriter, Item, Vectors};
 use serde_json::{Map, Value, json};
 
-use super::shared::{absolute, cached, load_model, open, print_json};
+use super::shared::{absolute, cached, load_model, open, print_json, share_of};
 use super::update::Update;
 use crate::cli::IndexArgs;
 use crate::ui::{Progress, say};
@@ -22,7 +22,8 @@ pub fn run(args: &IndexArgs) -> Result<()> {
     let commit_every = Duration::try_from_secs_f64(args.commit_every)
         .map_err(|_| Error::config("--commit-every", "must be a number of seconds from 0 on"))?;
     let model = load_model(&args.model)?;
-    let data = open(&args.data)?;
+    let whole = open(&args.data)?;
+    let data = share_of(whole.clone(), args.shard);
     let path = absolute(&args.model);
     let layer = args.layer.as_deref();
     let (mut writer, layer) = open_gallery(&args.out, &model, path, layer, args.overwrite)?;
@@ -32,6 +33,7 @@ pub fn run(args: &IndexArgs) -> Result<()> {
         model: &model,
         layer,
         data: &data,
+        whole: &whole,
         images: &images,
         device: &device,
         remove_missing: args.remove_missing,
@@ -102,7 +104,9 @@ pub fn build(
     let name = layer.to_string();
     let (mut writer, layer) = open_gallery(out, model, model_path, Some(&name), true)?;
     let commit_every = Duration::MAX;
-    let update = Update { model, layer, data, images, device, remove_missing: false, commit_every };
+    let whole = data;
+    let update =
+        Update { model, layer, data, whole, images, device, remove_missing: false, commit_every };
     update.run(&mut writer, progress)?;
     writer.finish()?;
     Ok(())

@@ -10,8 +10,9 @@ use hebbian::train::{Checkpoint, RunFolder, check_rule, pretrain, pretrain_vae};
 use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
-use super::shared::{absolute, cached, open, open_run, print_json};
+use super::shared::{absolute, cached, model_of_first, open, open_run, print_json};
 use crate::cli::{PretrainArgs, RunArgs};
+use crate::processes::Processes;
 use crate::report::filters_png;
 use crate::settings::{Method, QUICK_LAYERS, Settings};
 use crate::ui::{Progress, say};
@@ -23,21 +24,34 @@ const FILTER_SCALE: usize = 8;
 
 /// Pre-trains a network on images without labels.
 pub fn run(args: &PretrainArgs) -> Result<()> {
-    let device = Device::open(&args.common.device)?;
-    let settings = settings(args)?;
-    check(&settings, &device)?;
-    // Only images from here on: labels stay behind.
-    let images = open(&args.data)?.images();
-    let validation = args.validation.as_deref().map(Dataset::open).transpose()?;
-    let validation = validation.map(|data| data.images());
+    let processes = Processes::join()?;
+    let prepare = || {
+        let device = Device::open(&args.common.device)?.shared(processes.group())?;
+        let settings = settings(args)?;
+        check(&settings, &device)?;
+        // Only images from here on: labels stay behind.
+        let images = open(&args.data)?.images();
+        let validation = args.validation.as_deref().map(Dataset::open).transpose()?;
+        Ok((device, settings, images, validation.map(|data| data.images())))
+    };
+    let (device, settings, images, validation) = processes.agree(prepare())?;
     let mut inputs = vec![("data", absolute(&args.data.data))];
     inputs.extend(args.validation.as_deref().map(|path| ("validation", absolute(path))));
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
-    let mut progress = Progress::default();
+    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    processes.check_same("images", &images.len().to_string())?;
+    let mut progress = Progress::of(&processes);
     let [height, width, _] = settings.network()?.input;
-    let images = cached(images, &args.common, Size { height, width }, &mut progress)?;
+    let size = Size { height, width };
+    let images = processes
+        .first_alone(|| cached(images.clone(), &args.common, size, &mut Progress::default()))?;
+    let model = match &from {
+        Some(checkpoint) => checkpoint.model.clone(),
+        None => model_of_first(&processes, || settings.model(&images, &mut progress))?,
+    };
+    let all_images = (&images, validation.as_ref());
     let (model, skipped) =
-        train(&settings, &images, validation.as_ref(), &device, &mut run, from, &mut progress)?;
+        train(&settings, model, all_images, &device, (run.as_mut(), from), &mut progress)?;
+    let Some(run) = run else { return Ok(()) };
     model.save(&run.model_path())?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
@@ -74,9 +88,8 @@ pub fn quick(
     let config = settings.to_config(&[("data", absolute(data))])?;
     // What was begun otherwise, as with fewer images, is begun anew.
     let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
-    let out = out.to_owned();
-    let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every: 60.0 };
-    let (mut run, from) = open_run(&run, &config)?;
+    let run = RunArgs { out: out.to_owned(), resume, overwrite: !resume, checkpoint_every: 60.0 };
+    let (mut run, from) = open_run(&run, &config, &Processes::alone())?;
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
         None => {
@@ -87,10 +100,9 @@ pub fn quick(
     };
     let (rule, config) = (settings.rule()?, &settings.pretrain);
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-    let run_folder = Some(&mut run);
     let (model, _) =
-        pretrain(model, rule.as_ref(), images, config, device, run_folder, from, observer)?;
-    Ok(model.save(&run.model_path())?)
+        pretrain(model, rule.as_ref(), images, config, device, run.as_mut(), from, observer)?;
+    Ok(model.save(&out.join("model"))?)
 }
 
 /// The settings asked for.
@@ -149,6 +161,10 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
         }
         Method::Vae => {
             settings.vae.check()?;
+            if device.group().is_shared() {
+                let problem = "a VAE trains in one process; start it once";
+                return Err(Error::config("--method", problem).into());
+            }
             if !matches!(device, Device::Cpu) {
                 let problem = "a VAE trains on the CPU only; leave it out, or give cpu";
                 return Err(Error::config("--device", problem).into());
@@ -162,18 +178,12 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
 /// from a checkpoint.
 fn train(
     settings: &Settings,
-    images: &Images,
-    validation: Option<&Images>,
+    model: Model,
+    (images, validation): (&Images, Option<&Images>),
     device: &Device,
-    run: &mut RunFolder,
-    from: Option<Checkpoint>,
+    (run, from): (Option<&mut RunFolder>, Option<Checkpoint>),
     progress: &mut Progress,
 ) -> Result<(Model, Vec<Skipped>)> {
-    let model = match &from {
-        Some(checkpoint) => checkpoint.model.clone(),
-        None => settings.model(images, progress)?,
-    };
-    let run = Some(run);
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
     Ok(match settings.method {
         Method::Hebbian => {

@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use hebbian::error::Error;
 use hebbian::network::Model;
 use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
-use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, labelled_subset};
+use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Share, Size, labelled_subset};
 pub use hebbian_lab::data::{labels_in, select};
 use hebbian_search::{Gallery, Store};
 use hebbian_stores::{ServerStore, check_address, is_address};
 use serde::Serialize;
 
 use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
+use crate::processes::Processes;
 use crate::ui::Progress;
 
 /// Opens a data set with the labels given beside it.
@@ -25,6 +26,14 @@ pub fn open(args: &DataArgs) -> Result<Dataset> {
         PartArg::Test => Part::Test,
     };
     Ok(Dataset::open_with(&args.data, &OpenOptions { labels: args.labels.clone(), part })?)
+}
+
+/// A process's share of a data set, or all of it.
+pub fn share_of(data: Dataset, share: Option<Share>) -> Dataset {
+    match share {
+        None => data,
+        Some(share) => data.subset(&share.rows(data.len()).collect::<Vec<_>>()),
+    }
 }
 
 /// The images, through the decoded cache where one is asked for.
@@ -38,6 +47,28 @@ pub fn cached(
         None => Ok(images),
         Some(folder) => Ok(images.cached(folder, size, &mut progress.counter("decoding"))?),
     }
+}
+
+/// The model that the first process makes, for all of them.
+pub fn model_of_first(
+    processes: &Processes,
+    make: impl FnOnce() -> Result<Model>,
+) -> Result<Model> {
+    if !processes.group().is_shared() {
+        return make();
+    }
+    let bytes = processes.of_first(|| {
+        let (text, tensors) = make()?.to_files()?;
+        Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes(), &tensors].concat())
+    })?;
+    let path = Path::new("the model of process 0");
+    let parts = || {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let (text, tensors) = rest.split_at_checked(u64::from_le_bytes(*len) as usize)?;
+        Some((std::str::from_utf8(text).ok()?, tensors))
+    };
+    let (text, tensors) = parts().ok_or_else(|| Error::file(path, "came in pieces"))?;
+    Ok(Model::from_files(path, text, path, tensors)?)
 }
 
 /// Loads a model from a model folder, or from a run folder that holds one.
@@ -65,8 +96,30 @@ pub fn depth(model: &Model, layer: Option<&str>) -> Result<usize> {
     }
 }
 
-/// Makes or reopens a run folder.
-pub fn open_run(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
+/// Makes or reopens a run folder, which only the first of several processes
+/// writes; all go on from the same checkpoint.
+pub fn open_run(
+    args: &RunArgs,
+    config: &str,
+    processes: &Processes,
+) -> Result<(Option<RunFolder>, Option<Checkpoint>)> {
+    processes.check_same("settings or paths", config)?;
+    let mut run = None;
+    let step = processes.of_first(|| {
+        let (folder, from) = open_first(args, config)?;
+        let step = from.as_ref().map(|checkpoint| checkpoint.cursor.step);
+        run = Some((folder, from));
+        Ok(serde_json::to_vec(&step)?)
+    })?;
+    let Some((folder, from)) = run else {
+        let step: Option<usize> = serde_json::from_slice(&step)?;
+        let from = step.map(|step| Checkpoint::of_step(&args.out, step)).transpose();
+        return Ok((None, processes.agree(from.map_err(Into::into))?));
+    };
+    Ok((Some(folder), processes.agree(Ok(from))?))
+}
+
+fn open_first(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
     let every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
         Error::config("--checkpoint-every", "must be a number of seconds from 0 on")
     })?;

@@ -28,6 +28,8 @@ pub struct Update<'a> {
     pub layer: FeatureLayer,
     /// What the gallery should hold.
     pub data: &'a Dataset,
+    /// What it may hold: `data`, or the data set that it is a share of.
+    pub whole: &'a Dataset,
     /// The images of `data`.
     pub images: &'a Images,
     /// Where features are computed.
@@ -129,7 +131,7 @@ impl Update<'_> {
 
     fn plan(&self, gallery: &Gallery, contents: &[Option<[u8; 32]>]) -> Plan {
         let location = absolute(self.data.path());
-        let ids: HashSet<String> = (0..self.data.len()).map(|row| self.data.id(row)).collect();
+        let ids: HashSet<String> = (0..self.whole.len()).map(|row| self.whole.id(row)).collect();
         let (mut by_id, mut by_content) = (HashMap::new(), HashMap::new());
         // Images of this data set that are not there any more, by content: they may have moved.
         let mut gone: HashMap<[u8; 32], Vec<&Item>> = HashMap::new();

@@ -152,6 +152,9 @@ impl Preprocess {
         }
         out.clear();
         out.resize(batch.pixels.len(), 0.0);
+        if out.is_empty() {
+            return Ok(());
+        }
         let Some(zca) = &self.whitening else {
             self.normalise(&batch.pixels, out);
             return Ok(());

@@ -6,6 +6,7 @@ use super::Sgd;
 use super::head::HeadGradients;
 use super::trunk::{self, Trunk};
 use crate::Result;
+use crate::collective::Group;
 use crate::network::{Head, Network, Statistics, Tensors};
 
 /// Loss, scores and gradients of one batch.
@@ -43,6 +44,15 @@ pub struct Trainer {
 }
 
 impl Trainer {
+    /// Of a network that the processes of `group` train together, each on its
+    /// part of every batch.
+    pub fn shared(group: Group) -> Self {
+        let mut trainer = Self::default();
+        trainer.trunk.group = group.clone();
+        trainer.head.group = group;
+        trainer
+    }
+
     /// Goes on with saved momentum.
     ///
     /// # Errors
@@ -70,7 +80,8 @@ impl Trainer {
     }
 
     /// Loss and gradients of a batch; moves the running statistics of the
-    /// normalisations.
+    /// normalisations. Of a batch that several processes share, each gives and
+    /// gets the scores of its own part, and all else is of the whole.
     ///
     /// # Shapes
     /// `x`: batch x height x width x 3; `labels`: one class a row; `keep`: factor
@@ -88,7 +99,8 @@ impl Trainer {
         let own = trunk::parameter_count(network);
         let all = own + head.parameters().len();
         self.gradients.by_parameter.resize_with(all, Vec::new);
-        self.trunk.forward(network, labels.len(), x, Statistics::Batch);
+        let group = self.trunk.group.clone();
+        self.trunk.forward(network, labels.len(), x, Statistics::Batch(&*group));
         let (by_layers, of_head) = self.gradients.by_parameter.split_at_mut(own);
         if let Some(last) = self.trunk.saved.last_mut() {
             let (features, d_features) = (&mut last.out, Some(&mut self.d_features));

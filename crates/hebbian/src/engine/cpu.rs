@@ -3,17 +3,27 @@
 use std::path::Path;
 
 use super::{Engine, HebbianStep, SupervisedStep, Trainer};
+use crate::collective::Group;
 use crate::error::Result;
 use crate::linalg::sum_of_squares;
 use crate::network::{Head, Network, Tensors};
 use crate::ops::Workspace;
-use crate::update::{UpdateSums, hebbian_step, hebbian_step_applied};
+use crate::update::{UpdateSums, hebbian_step_applied, hebbian_step_into};
 
 /// Works on the host's network itself; keeps the buffers.
-#[derive(Default)]
 pub(super) struct Cpu {
+    group: Group,
     workspace: Workspace,
+    sums: UpdateSums,
     trainer: Trainer,
+}
+
+impl Cpu {
+    /// One of the processes of `group`.
+    pub(super) fn new(group: Group) -> Self {
+        let trainer = Trainer::shared(group.clone());
+        Self { group, workspace: Workspace::default(), sums: UpdateSums::default(), trainer }
+    }
 }
 
 impl Engine for Cpu {
@@ -35,18 +45,24 @@ impl Engine for Cpu {
             let workspace = &mut self.workspace;
             let adapted = block.variances.as_deref().and_then(|v| rule.with_variances(v));
             let rule = adapted.as_deref().unwrap_or(*rule);
-            let moments = if step.measure {
-                let sums = hebbian_step(rule, &g, batch, x, w, workspace, &mut out);
-                changes.push(relative_change(&sums, lr, w));
+            let applied;
+            let moments = if step.measure || self.group.is_shared() {
+                let sums = &mut self.sums;
+                hebbian_step_into(rule, &g, batch, x, w, workspace, &mut out, sums);
+                sums.add_up(&*self.group);
+                if step.measure {
+                    changes.push(relative_change(sums, lr, w));
+                }
                 sums.apply(lr, w);
-                sums.moments
+                &sums.moments
             } else {
-                hebbian_step_applied(rule, &g, batch, x, w, lr, workspace, &mut out)
+                applied = hebbian_step_applied(rule, &g, batch, x, w, lr, workspace, &mut out);
+                &applied
             };
             if let Some(variances) = &mut block.variances {
                 moments.follow(variances);
             }
-            block.norm.train(&mut out);
+            block.norm.train_shared(&mut out, &*self.group);
             std::mem::swap(&mut map, &mut out);
         }
         self.workspace.keep_maps([map, out]);

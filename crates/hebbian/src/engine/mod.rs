@@ -17,6 +17,7 @@ use std::ops::Range;
 #[cfg(feature = "vulkan")]
 use std::sync::Arc;
 
+use crate::collective::Group;
 use crate::error::{Error, Result};
 #[cfg(feature = "vulkan")]
 use crate::gpu::{Gpu, Vulkan};
@@ -29,6 +30,9 @@ pub enum Device {
     /// The processor, on all threads of the current pool.
     #[default]
     Cpu,
+    /// The processors of several processes that train together, each on its
+    /// part of every batch. What does not train, each does by itself.
+    Processes(Group),
     /// A graphics card, through its Vulkan driver.
     #[cfg(feature = "vulkan")]
     Vulkan {
@@ -83,10 +87,38 @@ impl Device {
         Err(Error::config("--device", problem))
     }
 
+    /// The same for processes that train together.
+    ///
+    /// # Errors
+    /// If there are several and this is no processor.
+    pub fn shared(self, group: &Group) -> Result<Self> {
+        match self {
+            device if !group.is_shared() => Ok(device),
+            Self::Cpu => Ok(Self::Processes(group.clone())),
+            device => {
+                let problem = format!(
+                    "{} processes train together on processors only; leave it out, or start one \
+                     process for {device}",
+                    group.size()
+                );
+                Err(Error::config("--device", problem))
+            }
+        }
+    }
+
+    /// Those that train together on it.
+    pub fn group(&self) -> Group {
+        match self {
+            Self::Processes(group) => group.clone(),
+            _ => Group::default(),
+        }
+    }
+
     /// An engine for one run over one network.
     pub fn engine(&self) -> Box<dyn Engine> {
         match self {
-            Self::Cpu => Box::new(cpu::Cpu::default()),
+            Self::Cpu => Box::new(cpu::Cpu::new(Group::default())),
+            Self::Processes(group) => Box::new(cpu::Cpu::new(group.clone())),
             #[cfg(feature = "vulkan")]
             Self::Vulkan { gpu, half } => Box::new(Vulkan::new(Arc::clone(gpu), *half)),
         }
@@ -97,13 +129,15 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => f.write_str("cpu"),
+            Self::Processes(group) => write!(f, "cpu of {} processes", group.size()),
             #[cfg(feature = "vulkan")]
             Self::Vulkan { gpu, .. } => f.write_str(gpu.name()),
         }
     }
 }
 
-/// A step of Hebbian learning.
+/// A step of Hebbian learning. Of a batch that several processes share, each has
+/// its part, which may be empty.
 pub struct HebbianStep<'a> {
     /// The rule of every layer.
     pub rule: &'a dyn Rule,
@@ -118,7 +152,7 @@ pub struct HebbianStep<'a> {
     pub measure: bool,
 }
 
-/// A step of supervised learning.
+/// A step of supervised learning, likewise.
 pub struct SupervisedStep<'a> {
     /// Input, batch x height x width x 3.
     pub x: &'a [f32],
@@ -147,8 +181,8 @@ pub trait Engine: Send {
     fn hebbian_step(&mut self, network: &mut Network, step: &HebbianStep<'_>) -> Result<Vec<f64>>;
 
     /// Forward pass, gradients and optimiser step of all layers and the
-    /// classifier. Returns the mean cross-entropy and the scores (batch x
-    /// classes) before the step.
+    /// classifier. Returns the mean cross-entropy, of the whole batch, and the
+    /// scores (batch x classes) before the step.
     fn supervised_step(
         &mut self,
         network: &mut Network,

@@ -1,5 +1,6 @@
 //! Forward and backward pass through the layers of a network in training.
 
+use crate::collective::Group;
 use crate::network::{Block, Network, Normalised, Statistics};
 use crate::ops::{BackwardInput, BackwardOutput, Workspace, block_backward, block_forward};
 
@@ -19,6 +20,8 @@ pub(crate) struct Saved {
 /// touching fresh memory costs more than the arithmetic done in it.
 #[derive(Default)]
 pub(crate) struct Trunk {
+    /// Those whose batches are parts of one.
+    pub(crate) group: Group,
     pub(crate) workspace: Workspace,
     /// Of each layer.
     pub(crate) saved: Vec<Saved>,
@@ -68,7 +71,7 @@ impl Trunk {
         network: &mut Network,
         batch: usize,
         x: &[f32],
-        statistics: Statistics,
+        statistics: Statistics<'_>,
     ) {
         self.saved.resize_with(network.depth(), Saved::default);
         let mut input = x;
@@ -92,7 +95,8 @@ impl Trunk {
 
     /// Gradients by the parameters, in the order of [`parameters`], of the
     /// batch `x` last run by its own statistics. `d_out` is the gradient by the
-    /// last layer's output and becomes, where asked for, that by `x`.
+    /// last layer's output and becomes, where asked for, that by `x`. Of a
+    /// batch that several processes share, those by the parameters are of all.
     pub(crate) fn backward(
         &mut self,
         network: &Network,
@@ -114,7 +118,8 @@ impl Trunk {
             let [d_weights, d_gamma, d_beta, d_bias @ ..] = gradients else { continue };
             let g = &block.geometry;
             let saved = &self.saved[index];
-            (*d_gamma, *d_beta) = block.norm.backward(&saved.pooled, &saved.normalised, d_out);
+            let (by, group) = (&saved.normalised, &*self.group);
+            (*d_gamma, *d_beta) = block.norm.backward(&saved.pooled, by, d_out, group);
             d_weights.resize(g.weight_len(), 0.0);
             let wanted = index > 0 || by_input;
             d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);
@@ -125,16 +130,17 @@ impl Trunk {
                 d_pooled: d_out,
             };
             let response = block.response(saved.scale.as_deref(), network.activation);
-            let d_bias = d_bias.first_mut();
             let into = BackwardOutput {
                 d_weights,
-                d_bias: d_bias.map(|d_bias| {
+                d_bias: d_bias.first_mut().map(|d_bias| {
                     d_bias.resize(g.filters, 0.0);
                     &mut d_bias[..]
                 }),
                 d_x: wanted.then_some(&mut d_x[..]),
             };
             block_backward(g, batch, &block.weights, &response, &given, &mut self.workspace, into);
+            self.group.sum_f32(d_weights);
+            d_bias.iter_mut().for_each(|d_bias| self.group.sum_f32(d_bias));
             std::mem::swap(d_out, d_x);
         }
     }

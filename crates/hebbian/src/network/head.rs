@@ -224,9 +224,13 @@ fn read_linear(
     Ok(Linear { weights, bias: tensors.take(path, &format!("{name}.bias"), &shape[..1])? })
 }
 
-/// Mean cross-entropy of scores (batch x classes), which become its gradient.
-pub fn cross_entropy(scores: &mut [f32], labels: &[u32]) -> f64 {
-    let (batch, classes) = (labels.len(), scores.len() / labels.len().max(1));
+/// Share of scores (rows x classes) in the mean cross-entropy over `batch` rows,
+/// of which these are some or all; the scores become its gradient.
+pub fn cross_entropy(scores: &mut [f32], labels: &[u32], batch: usize) -> f64 {
+    if labels.is_empty() {
+        return 0.0;
+    }
+    let classes = scores.len() / labels.len();
     softmax_rows(scores, classes);
     let mut loss = 0.0;
     for (row, &label) in scores.chunks_exact_mut(classes).zip(labels) {

@@ -77,14 +77,18 @@ impl Linear {
         let (n, f) = (self.outputs(), self.inputs());
         let rows = d_out.len() / n;
         d_weights.resize(n * f, 0.0);
+        d_bias.clear();
+        d_bias.resize(n, 0.0);
+        if rows == 0 {
+            d_weights.fill(0.0);
+            return;
+        }
         let (x, d) = (Mat::new(x, rows, f), Mat::new(d_out, rows, n));
         d_weights.par_chunks_mut(OUTPUTS * f).enumerate().for_each(|(part, d_weights)| {
             let outputs = d_weights.len() / f;
             let d = d.cols(part * OUTPUTS, outputs);
             gemm(&mut MatMut::new(d_weights, outputs, f), 0.0, 1.0, d.t(), x);
         });
-        d_bias.clear();
-        d_bias.resize(n, 0.0);
         d_out.chunks_exact(n).for_each(|row| add_assign(d_bias, row));
     }
 

@@ -145,10 +145,8 @@ impl Model {
         Ok(hash.to_hex().as_str()[..32].to_owned())
     }
 
-    /// Writes the model into a folder; `model.toml` comes last, so a folder
-    /// that has it is whole.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        fs_err::create_dir_all(folder)?;
+    /// The contents of its two files, `model.toml` and `model.safetensors`.
+    pub fn to_files(&self) -> Result<(String, Vec<u8>)> {
         let file = ModelFile {
             format_version: FORMAT_VERSION,
             classes: self.classes.clone(),
@@ -159,8 +157,16 @@ impl Model {
             network: self.network.spec.clone(),
         };
         let text = toml::to_string(&file)
-            .map_err(|e| Error::file(folder.join("model.toml"), e.to_string()))?;
-        write_atomically(&folder.join("model.safetensors"), &self.tensors().to_bytes()?)?;
+            .map_err(|e| Error::Data(format!("model.toml cannot be written: {e}")))?;
+        Ok((text, self.tensors().to_bytes()?))
+    }
+
+    /// Writes the model into a folder; `model.toml` comes last, so a folder
+    /// that has it is whole.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let (text, tensors) = self.to_files()?;
+        fs_err::create_dir_all(folder)?;
+        write_atomically(&folder.join("model.safetensors"), &tensors)?;
         write_atomically(&folder.join("model.toml"), text.as_bytes())
     }
 

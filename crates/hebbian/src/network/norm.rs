@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::{NormKind, Tensors};
+use crate::collective::{Collective, Solo};
 use crate::error::{Error, Result};
 use crate::ops::{
-    affine, affine_in_place, batch_norm_backward, batch_statistics, rectify, unrectify,
+    BatchStatistics, affine, affine_in_place, batch_norm_backward, rectify, unrectify,
 };
 
 /// Added to variances before the square root.
@@ -29,10 +30,11 @@ pub struct BatchNorm {
 }
 
 /// Whose statistics a batch is normalised by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statistics {
-    /// Its own, towards which the running ones move: in training.
-    Batch,
+#[derive(Clone, Copy, Debug)]
+pub enum Statistics<'a> {
+    /// Its own, towards which the running ones move: in training. Of a batch
+    /// that several processes share, those of the whole.
+    Batch(&'a dyn Collective),
     /// The running ones: in use.
     Running,
 }
@@ -40,6 +42,8 @@ pub enum Statistics {
 /// What a batch was normalised with, for the gradient.
 #[derive(Clone, Debug, Default)]
 pub struct Normalised {
+    /// Rows of the batch, of all processes; 0 where it was not looked at.
+    pub rows: f64,
     /// Mean of the batch.
     pub mean: Vec<f32>,
     /// Reciprocal standard deviation of the batch.
@@ -60,11 +64,11 @@ impl BatchNorm {
     pub fn normalise(
         &mut self,
         z: &[f32],
-        statistics: Statistics,
+        statistics: Statistics<'_>,
         out: &mut Vec<f32>,
     ) -> Normalised {
         let used = match statistics {
-            Statistics::Batch => self.observe(z),
+            Statistics::Batch(all) => self.observe(z, all),
             Statistics::Running => self.running(),
         };
         out.resize(z.len(), 0.0);
@@ -106,7 +110,12 @@ impl BatchNorm {
     /// Normalises a batch `z` (rows x C, in place) by its own statistics and
     /// moves the running ones towards them.
     pub fn train(&mut self, z: &mut [f32]) -> Normalised {
-        let used = self.observe(z);
+        self.train_shared(z, &Solo)
+    }
+
+    /// [`BatchNorm::train`] on a batch of which each process has the part `z`.
+    pub fn train_shared(&mut self, z: &mut [f32], all: &dyn Collective) -> Normalised {
+        let used = self.observe(z, all);
         self.apply(z, &used);
         used
     }
@@ -117,21 +126,20 @@ impl BatchNorm {
     }
 
     /// A batch's own statistics, towards which the running ones move.
-    fn observe(&mut self, z: &[f32]) -> Normalised {
-        let c = self.gamma.len();
-        let (mean, var) = batch_statistics(z, c);
-        let rows = (z.len() / c) as f32;
-        let unbiased = if rows > 1.0 { rows / (rows - 1.0) } else { 1.0 };
+    fn observe(&mut self, z: &[f32], all: &dyn Collective) -> Normalised {
+        let BatchStatistics { rows, mean, var } = BatchStatistics::of(z, self.gamma.len(), all);
+        let many = rows as f32;
+        let unbiased = if many > 1.0 { many / (many - 1.0) } else { 1.0 };
         let blend = |running: &mut f32, now: f32| *running += MOMENTUM * (now - *running);
         self.mean.iter_mut().zip(&mean).for_each(|(r, &m)| blend(r, m));
         self.var.iter_mut().zip(&var).for_each(|(r, &v)| blend(r, v * unbiased));
         let inv_std: Vec<f32> = var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
-        Normalised { mean, inv_std, factor: self.factor() }
+        Normalised { rows, mean, inv_std, factor: self.factor() }
     }
 
     fn running(&self) -> Normalised {
         let inv_std = self.var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
-        Normalised { mean: self.mean.clone(), inv_std, factor: self.factor() }
+        Normalised { rows: 0.0, mean: self.mean.clone(), inv_std, factor: self.factor() }
     }
 
     fn apply(&self, z: &mut [f32], by: &Normalised) {
@@ -142,21 +150,22 @@ impl BatchNorm {
         }
     }
 
-    /// Gradient of normalising `z` (rows x C) by its own statistics, which
-    /// `by` holds. Turns `d_out`, the gradient by what came out, into that by
-    /// `z` in place, and returns the gradients by `gamma` and `beta`.
+    /// Gradient of normalising a batch, of which each process has the part `z`
+    /// (rows x C), by its own statistics, which `by` holds. Turns `d_out`, the
+    /// gradient by what came out, into that by `z` in place, and returns the
+    /// gradients by `gamma` and `beta`, which are those of the whole batch.
     pub(crate) fn backward(
         &self,
         z: &[f32],
         by: &Normalised,
         d_out: &mut [f32],
+        all: &dyn Collective,
     ) -> (Vec<f32>, Vec<f32>) {
         if self.kind == NormKind::BatchRelu {
             let (scale, shift) = self.affine(by);
             unrectify(z, &scale, &shift, d_out);
         }
-        let Normalised { mean, inv_std, factor } = by;
-        batch_norm_backward(z, mean, inv_std, &self.gamma, factor, d_out)
+        batch_norm_backward(z, by, &self.gamma, d_out, all)
     }
 
     /// Scale and shift of each channel.

@@ -49,6 +49,11 @@ pub fn block_backward(
     workspace: &mut Workspace,
     mut out: BackwardOutput<'_>,
 ) {
+    if batch == 0 {
+        out.d_weights.fill(0.0);
+        out.d_bias.into_iter().for_each(|d_bias| d_bias.fill(0.0));
+        return;
+    }
     if unfolds(g, batch) {
         batch_backward(g, batch, weights, response, given, workspace, &mut out);
     } else {

@@ -48,6 +48,9 @@ pub fn block_forward(
     out: &mut [f32],
     winners: Option<&mut [u8]>,
 ) {
+    if batch == 0 {
+        return;
+    }
     if unfolds(g, batch) {
         let Workspace { patches, projections, panels, .. } = workspace;
         let patches = gather_batch(g, batch, x, patches);

@@ -2,19 +2,53 @@
 
 use rayon::prelude::*;
 
+use crate::collective::Collective;
 use crate::linalg::simd;
+use crate::network::Normalised;
 
 /// Rows one task sums; fixed, so that sums do not depend on the threads.
 const ROWS: usize = 256;
 
-/// Mean and biased variance of each channel of a batch.
-pub fn batch_statistics(z: &[f32], c: usize) -> (Vec<f32>, Vec<f32>) {
-    let rows = (z.len() / c) as f64;
-    let mean = column_sums(z, c, |sum, z, _| *sum += z, &vec![0.0; c]);
-    let mean: Vec<f32> = mean.iter().map(|sum| (sum / rows) as f32).collect();
-    let square = |sum: &mut f32, z: f32, mean: f32| *sum += (z - mean) * (z - mean);
-    let var = column_sums(z, c, square, &mean);
-    (mean, var.iter().map(|sum| (sum / rows) as f32).collect())
+/// Rows of a batch, mean and biased variance of each of its channels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchStatistics {
+    /// Rows.
+    pub rows: f64,
+    /// Means, C.
+    pub mean: Vec<f32>,
+    /// Biased variances, C.
+    pub var: Vec<f32>,
+}
+
+impl BatchStatistics {
+    /// Of the batch of which each process has the part `z` (rows x C).
+    pub fn of(z: &[f32], c: usize, all: &dyn Collective) -> Self {
+        let rows = (z.len() / c) as f64;
+        let sums = column_sums(z, c, |sum, z, _| *sum += z, &vec![0.0; c]);
+        let own: Vec<f32> = sums.iter().map(|sum| (sum / rows.max(1.0)) as f32).collect();
+        let square = |sum: &mut f32, z: f32, mean: f32| *sum += (z - mean) * (z - mean);
+        let squares = column_sums(z, c, square, &own);
+        if !all.is_shared() {
+            let var = squares.iter().map(|sum| (sum / rows) as f32).collect();
+            return Self { rows, mean: own, var };
+        }
+        // Squares about 0, which add up; taken about the mean first, since those
+        // of numbers far from 0 would be lost in single precision.
+        let about_0 = squares.iter().zip(&sums).zip(&own).map(|((square, sum), &mean)| {
+            let mean = f64::from(mean);
+            square + mean * (2.0 * sum - rows * mean)
+        });
+        let mut together: Vec<f64> = about_0.chain(sums.iter().copied()).chain([rows]).collect();
+        all.sum_f64(&mut together);
+        let rows = together[2 * c];
+        let (squares, sums) = together[..2 * c].split_at(c);
+        let mean = sums.iter().map(|sum| (sum / rows) as f32).collect();
+        let variance = |(square, sum): (&f64, &f64)| {
+            let mean = sum / rows;
+            (square / rows - mean * mean).max(0.0) as f32
+        };
+        Self { rows, mean, var: squares.iter().zip(sums).map(variance).collect() }
+    }
 }
 
 fn column_sums(
@@ -113,22 +147,22 @@ pub(crate) fn unrectify(z: &[f32], scale: &[f32], shift: &[f32], d: &mut [f32]) 
     });
 }
 
-/// Gradient of normalisation by a batch's own statistics. Turns `d_out`
-/// (rows x C) into the gradient by `z` in place, and returns the gradients by
-/// `gamma` and `beta`.
+/// Gradient of normalisation by the statistics of a batch of which each process
+/// has the part `z` (rows x C). Turns `d_out` (rows x C) into the gradient by
+/// `z` in place, and returns the gradients by `gamma` and `beta`, which are
+/// those of the whole batch.
 ///
 /// `out = factor * (gamma * xhat + beta)` with `xhat = (z - mean) / std`;
 /// `factor` is a constant to the gradient.
 pub(crate) fn batch_norm_backward(
     z: &[f32],
-    mean: &[f32],
-    inv_std: &[f32],
+    by: &Normalised,
     gamma: &[f32],
-    factor: &[f32],
     d_out: &mut [f32],
+    all: &dyn Collective,
 ) -> (Vec<f32>, Vec<f32>) {
-    let c = mean.len();
-    let rows = (z.len() / c) as f32;
+    let Normalised { rows, mean, inv_std, factor } = by;
+    let (c, rows) = (mean.len(), *rows as f32);
     let parts: Vec<(Vec<f32>, Vec<f32>)> = z
         .par_chunks(ROWS * c)
         .zip(d_out.par_chunks(ROWS * c))
@@ -149,10 +183,13 @@ pub(crate) fn batch_norm_backward(
         })
         .collect();
     let (d_gamma, d_beta): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let scaled = |parts: Vec<Vec<f32>>| -> Vec<f32> {
-        total(&parts, c).iter().zip(factor).map(|(&sum, &f)| sum as f32 * f).collect()
+    let mut sums = total(&d_gamma, c);
+    sums.extend(total(&d_beta, c));
+    all.sum_f64(&mut sums);
+    let scaled = |sums: &[f64]| -> Vec<f32> {
+        sums.iter().zip(factor).map(|(&sum, &f)| sum as f32 * f).collect()
     };
-    let (d_gamma, d_beta) = (scaled(d_gamma), scaled(d_beta));
+    let (d_gamma, d_beta) = (scaled(&sums[..c]), scaled(&sums[c..]));
     // dz = gamma factor / std * (d - mean(d) - xhat mean(d xhat)) = a d + b z + e.
     let a: Vec<f32> = (0..c).map(|i| gamma[i] * factor[i] * inv_std[i]).collect();
     let b: Vec<f32> =
@@ -172,4 +209,39 @@ pub(crate) fn batch_norm_backward(
         );
     });
     (d_gamma, d_beta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collective::{Solo, Threads};
+
+    #[test]
+    fn statistics_of_parts_are_those_of_the_whole() {
+        // Far from 0 too, where squares about 0 have no digits left for the variance.
+        for offset in [0.0f32, 1e3] {
+            let c = 5;
+            let number = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) % 2001;
+            let z: Vec<f32> =
+                (0..700 * c).map(|i| offset + number(i) as f32 / 1000.0 - 1.0).collect();
+            let want = BatchStatistics::of(&z, c, &Solo);
+            let (long, short) = z.split_at(500 * c);
+            let parts = [long, &[], short];
+            let all: Vec<BatchStatistics> = std::thread::scope(|scope| {
+                let members = Threads::group(3).into_iter().zip(parts);
+                let of =
+                    |(member, part)| scope.spawn(move || BatchStatistics::of(part, c, &member));
+                let members: Vec<_> = members.map(of).collect();
+                members.into_iter().map(|member| member.join().unwrap()).collect()
+            });
+            assert!(all.iter().all(|of_one| *of_one == all[0]));
+            assert_eq!(all[0].rows, 700.0);
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-6 * b.abs().max(1e-3);
+            assert!(all[0].mean.iter().zip(&want.mean).all(|(&a, &b)| close(a, b)));
+            assert!(
+                all[0].var.iter().zip(&want.var).all(|(&a, &b)| close(a, b)),
+                "{all:?} {want:?}"
+            );
+        }
+    }
 }

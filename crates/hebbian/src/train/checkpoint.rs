@@ -57,6 +57,29 @@ pub struct Checkpoint {
     pub extra: Tensors,
 }
 
+impl Checkpoint {
+    /// That of step `step` of the run in folder `run`, for a process that has no
+    /// part in writing it.
+    pub fn of_step(run: &Path, step: usize) -> Result<Self> {
+        Self::read(&run.join("checkpoints").join(name(step)))
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("state.toml");
+        let text = fs_err::read_to_string(&path)?;
+        let cursor = parse_state(&path, &text)?;
+        let model = Model::load(folder)?;
+        let path = folder.join("optimizer.safetensors");
+        let extra = Tensors::from_bytes(&path, &fs_err::read(&path)?)?;
+        Ok(Self { model, cursor, extra })
+    }
+}
+
+/// Name of the checkpoint of a step.
+fn name(step: usize) -> String {
+    format!("{step:08}")
+}
+
 /// A run's folder.
 pub struct RunFolder {
     path: PathBuf,
@@ -142,7 +165,7 @@ impl RunFolder {
 
     /// Writes a checkpoint and removes the oldest ones.
     pub fn save(&mut self, model: &Model, cursor: &Cursor, extra: &Tensors) -> Result<()> {
-        let name = format!("{:08}", cursor.step);
+        let name = name(cursor.step);
         let folder = self.path.join("checkpoints").join(&name);
         if folder.is_dir() {
             return Ok(());
@@ -182,14 +205,9 @@ impl RunFolder {
             }
         }
         let Some(folder) = self.checkpoints()?.pop() else { return Ok(None) };
-        let path = folder.join("state.toml");
-        let text = fs_err::read_to_string(&path)?;
-        let cursor = parse_state(&path, &text)?;
-        let model = Model::load(&folder)?;
-        let path = folder.join("optimizer.safetensors");
-        let extra = Tensors::from_bytes(&path, &fs_err::read(&path)?)?;
-        self.forget_metrics_after(cursor.step)?;
-        Ok(Some(Checkpoint { model, cursor, extra }))
+        let checkpoint = Checkpoint::read(&folder)?;
+        self.forget_metrics_after(checkpoint.cursor.step)?;
+        Ok(Some(checkpoint))
     }
 
     fn checkpoints(&self) -> Result<Vec<PathBuf>> {

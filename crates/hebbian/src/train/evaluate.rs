@@ -117,6 +117,16 @@ pub(super) fn score_with(
 /// Share of images whose class is among the `k` highest scores; ties go to
 /// the lower class. `label` gives the class of an image by its position.
 pub fn accuracy(scores: &Scores, k: usize, label: impl Fn(usize) -> Option<u32>) -> f64 {
+    let (right, all) = right(scores, k, label);
+    right as f64 / all.max(1) as f64
+}
+
+/// How many images these are, and how many of all.
+pub(super) fn right(
+    scores: &Scores,
+    k: usize,
+    label: impl Fn(usize) -> Option<u32>,
+) -> (usize, usize) {
     let (mut right, mut all) = (0usize, 0usize);
     for (&row, scores) in scores.rows.iter().zip(scores.scores.chunks_exact(scores.classes)) {
         let Some(label) = label(row) else { continue };
@@ -129,5 +139,5 @@ pub fn accuracy(scores: &Scores, k: usize, label: impl Fn(usize) -> Option<u32>)
             .count();
         right += usize::from(ahead < k);
     }
-    right as f64 / all.max(1) as f64
+    (right, all)
 }

@@ -1,14 +1,17 @@
 //! Fine-tuning: the whole network and a new classifier, with few labels.
 
-use hebbian_data::{Skipped, batches, seed};
+use std::ops::Range;
+
+use hebbian_data::{Skipped, seed, shared_batches};
 use rand::RngExt;
 use serde::Serialize;
 
-use super::evaluate::score_with;
+use super::evaluate::{right, score_with};
+use super::together::{all_skipped, check_same};
 use super::{
     Checkpoint, Cursor, Event, FinetuneConfig, LabelledImages, Observer, Protocol, RunFolder,
-    accuracy,
 };
+use crate::collective::Group;
 use crate::engine::{Device, Engine, SupervisedStep};
 use crate::network::{Model, Tensors};
 use crate::{Error, Result};
@@ -32,6 +35,8 @@ struct Line {
 /// `None`; under [`Protocol::Published`] the epoch that classifies
 /// `validation` best is.
 ///
+/// Several processes train together as in [`super::pretrain`].
+///
 /// # Errors
 /// Bad settings; no images, fewer than two classes, or labels beyond
 /// `classes`; a loss that is not finite; reading and writing.
@@ -53,7 +58,7 @@ pub fn finetune(
         let problem = "published needs validation labels, strict must not see any";
         return Err(Error::config("finetune.protocol", problem));
     }
-    let mut engine = device.engine();
+    let (mut engine, group) = (device.engine(), device.group());
     let mut cursor = Cursor::default();
     let mut best: Option<(f64, Model)> = None;
     if let Some(Checkpoint { model: saved, cursor: at, extra }) = from {
@@ -92,18 +97,22 @@ pub fn finetune(
         }
         let (seed, purpose) = (model.provenance.seed, format!("finetune/{}", cursor.epoch));
         let images = train.images.augmented(config.augment, seed, &purpose);
-        let mut stream = batches(&images, order, config.batch, model.preprocess.size);
+        let (share, size) = (group.share(), model.preprocess.size);
+        let mut stream = shared_batches(&images, order, config.batch, share, size);
         let mut x = Vec::new();
         for batch in &mut stream {
             let batch = batch?;
-            if !batch.rows.is_empty() {
+            let rows = group.counts(batch.rows.len());
+            let seen = rows.iter().sum::<usize>() as f64;
+            if seen > 0.0 {
                 model.preprocess.apply(&batch, &mut x)?;
                 let labels: Vec<u32> = batch.rows.iter().map(|&row| train.labels[row]).collect();
-                let [loss, right] =
-                    step(&mut model, engine.as_mut(), config, (&x, &labels), rate, cursor.step)?;
-                let seen = labels.len() as f64;
+                let before = rows[..group.rank()].iter().sum();
+                let part = Part { x: &x, labels: &labels, before };
+                let (loss, right) =
+                    step(&mut model, engine.as_mut(), config, &part, rate, cursor.step)?;
                 cursor.sums[0] += loss * seen;
-                cursor.sums[1] += right;
+                cursor.sums[1] += group.count(right) as f64;
                 cursor.sums[2] += seen;
             }
             cursor.batch += 1;
@@ -117,16 +126,14 @@ pub fn finetune(
                 save(run, &mut model, engine.as_mut(), &cursor)?;
             }
         }
-        skipped = stream.skipped();
+        check_same(&group, &model)?;
+        skipped = all_skipped(&group, stream.skipped())?;
         let [loss, right, seen] = [cursor.sums[0], cursor.sums[1], cursor.sums[2].max(1.0)];
         let mut validation_accuracy = None;
         if let Some(validation) = validation {
-            let mut unseen = |_: Event<'_>| {};
-            let stage: (&str, Observer<'_>) = ("validation", &mut unseen);
             // The classifier is applied on the host.
             engine.fetch(&mut model.network, model.head.as_mut())?;
-            let scores = score_with(&model, &validation.images, engine.as_mut(), stage)?;
-            let value = accuracy(&scores, 1, |row| validation.labels.get(row).copied());
+            let value = validate(&model, validation, engine.as_mut(), &group)?;
             validation_accuracy = Some(value);
             if best.as_ref().is_none_or(|(best, _)| value > *best) {
                 best = Some((value, model.clone()));
@@ -161,20 +168,50 @@ pub fn finetune(
     Ok((best.map_or(model, |(_, model)| model), skipped))
 }
 
-/// One step; returns the batch's mean loss and how many it classified right.
+/// Accuracy on validation images, of which each process takes its share.
+fn validate(
+    model: &Model,
+    validation: &LabelledImages,
+    engine: &mut dyn Engine,
+    group: &Group,
+) -> Result<f64> {
+    let own = group.share().rows(validation.images.len());
+    let images = validation.images.subset(&own.clone().collect::<Vec<_>>());
+    let mut unseen = |_: Event<'_>| {};
+    let scores = score_with(model, &images, engine, ("validation", &mut unseen))?;
+    let label = |row: usize| validation.labels.get(own.start + row).copied();
+    let (right, all) = right(&scores, 1, label);
+    Ok(group.count(right) as f64 / group.count(all).max(1) as f64)
+}
+
+/// What a process has of a batch.
+struct Part<'a> {
+    /// Input, rows x height x width x 3.
+    x: &'a [f32],
+    /// Class of each row.
+    labels: &'a [u32],
+    /// Rows of the batch that other processes have before these.
+    before: usize,
+}
+
+/// One step; returns the whole batch's mean loss, and how many rows of this part
+/// were classified right.
 fn step(
     model: &mut Model,
     engine: &mut dyn Engine,
     config: &FinetuneConfig,
-    (x, labels): (&[f32], &[u32]),
+    part: &Part<'_>,
     rate: f64,
     step: usize,
-) -> Result<[f64; 2]> {
+) -> Result<(f64, usize)> {
+    let &Part { x, labels, before } = part;
     let Some(head) = &mut model.head else {
         return Err(Error::Data("the model has no classifier".into()));
     };
-    let (len, purpose) = (labels.len() * head.out.inputs(), format!("dropout/{step}"));
-    let keep = dropout(config.dropout, len, model.provenance.seed, &purpose);
+    let inputs = head.out.inputs();
+    let (drawn, purpose) = (before * inputs, format!("dropout/{step}"));
+    let own = drawn..drawn + labels.len() * inputs;
+    let keep = dropout(config.dropout, own, model.provenance.seed, &purpose);
     let sgd = config.sgd(rate);
     let supervised = SupervisedStep { x, labels, keep: &keep, sgd };
     let (loss, scores) = engine.supervised_step(&mut model.network, head, &supervised)?;
@@ -187,7 +224,7 @@ fn step(
         let own = scores[**label as usize];
         scores.iter().all(|&s| s <= own)
     });
-    Ok([loss, right.count() as f64])
+    Ok((loss, right.count()))
 }
 
 /// Writes a checkpoint.
@@ -206,15 +243,17 @@ fn save(
 }
 
 /// Factors of dropout: 0 with probability `p`, else `1 / (1 - p)`; from the
-/// stream `purpose` of `seed`, empty where nothing is dropped.
-pub(super) fn dropout(p: f64, len: usize, seed: u64, purpose: &str) -> Vec<f32> {
+/// stream `purpose` of `seed`, of which those at `own` are wanted; empty where
+/// nothing is dropped.
+pub(super) fn dropout(p: f64, own: Range<usize>, seed: u64, purpose: &str) -> Vec<f32> {
     if p == 0.0 {
         return Vec::new();
     }
     let mut rng = seed::stream(seed, purpose);
+    rng.set_word_pos(own.start as u128);
     let bound = (p * f64::from(u32::MAX)) as u32;
     let keep = (1.0 / (1.0 - p)) as f32;
-    (0..len).map(|_| if rng.random::<u32>() < bound { 0.0 } else { keep }).collect()
+    own.map(|_| if rng.random::<u32>() < bound { 0.0 } else { keep }).collect()
 }
 
 /// Whether a classifier can be trained: at least one image, a label for each,

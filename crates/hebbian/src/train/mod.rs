@@ -9,6 +9,7 @@ mod finetune;
 mod hebbian_head;
 mod pretrain;
 mod probe;
+mod together;
 mod vae;
 
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};

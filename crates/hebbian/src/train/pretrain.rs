@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use hebbian_data::{Images, Skipped, batches};
+use hebbian_data::{Images, Skipped, shared_batches};
 use serde::Serialize;
 
+use super::together::{all_skipped, check_same};
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
 use crate::engine::{Device, HebbianStep};
 use crate::linalg::sum_of_squares;
@@ -32,6 +33,11 @@ struct Line<'a> {
 /// With a run folder, checkpoints are written once a minute and at the end of
 /// each epoch, and `from` goes on from one to the same bits. Returns the model
 /// and the images that could not be read.
+///
+/// Where several processes train together ([`Device::shared`]), each calls this
+/// with the same model, images and settings, and one of them with a run folder;
+/// each takes its part of every batch. How many they are may change from one
+/// checkpoint to the next.
 ///
 /// # Errors
 /// Bad settings, an empty set, weights that diverge, or reading and writing.
@@ -69,7 +75,7 @@ pub fn pretrain(
     };
     let steps = images.len().div_ceil(config.batch);
     let total = turns * config.epochs * steps;
-    let mut engine = device.engine();
+    let (mut engine, group) = (device.engine(), device.group());
     let mut skipped = Vec::new();
     observer(Event::Stage { name: "pre-training", done: cursor.step, total });
     while cursor.turn < turns {
@@ -84,12 +90,13 @@ pub fn pretrain(
             cursor.sums.resize(1, 0.0);
             let purpose = format!("pretrain/{}/{}", cursor.turn, cursor.epoch);
             let images = images.augmented(config.augment, model.provenance.seed, &purpose);
-            let mut stream = batches(&images, order, config.batch, model.preprocess.size);
+            let (share, size) = (group.share(), model.preprocess.size);
+            let mut stream = shared_batches(&images, order, config.batch, share, size);
             let mut x = Vec::new();
             let (mut since, mut seen) = (Instant::now(), 0);
             for batch in &mut stream {
                 let batch = batch?;
-                let used = batch.rows.len();
+                let used = group.count(batch.rows.len());
                 if used > 0 {
                     model.preprocess.apply(&batch, &mut x)?;
                     let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
@@ -138,7 +145,8 @@ pub fn pretrain(
             }
             engine.fetch(&mut model.network, None)?;
             check_finite(&model.network, cursor.step)?;
-            skipped = stream.skipped();
+            check_same(&group, &model)?;
+            skipped = all_skipped(&group, stream.skipped())?;
             model.provenance.pretrained_images = cursor.sums[0] as usize;
             cursor.sums.clear();
             cursor.epoch += 1;

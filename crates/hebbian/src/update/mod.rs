@@ -18,10 +18,11 @@ pub(crate) use batch::Scratch;
 pub use order::{Order, choose_order};
 pub use reference::{naive_update, published_update, unfold, update_in_order};
 pub(crate) use step::reciprocals;
-pub use step::{hebbian_step, hebbian_step_applied};
+pub use step::{hebbian_step, hebbian_step_applied, hebbian_step_into};
 
 use rayon::prelude::*;
 
+use crate::collective::Collective;
 use crate::linalg::dot;
 use crate::rules::Rule;
 
@@ -63,6 +64,20 @@ impl UpdateSums {
             let along = dot(n, w);
             n.iter_mut().zip(w).for_each(|(n, w)| *n -= along * w);
         });
+    }
+
+    /// Puts the sums over all processes in place of this one's.
+    pub fn add_up(&mut self, all: &dyn Collective) {
+        if !all.is_shared() {
+            return;
+        }
+        all.sum_f32(&mut self.numerators);
+        let Moments { rows, sums, squares } = &mut self.moments;
+        let few = [&mut self.denominators, sums, squares].into_iter().flatten().chain([rows]);
+        let few: Vec<&mut f32> = few.collect();
+        let mut together: Vec<f64> = few.iter().map(|number| f64::from(**number)).collect();
+        all.sum_f64(&mut together);
+        few.into_iter().zip(together).for_each(|(number, sum)| *number = sum as f32);
     }
 
     /// The update `dW` itself (C x D).

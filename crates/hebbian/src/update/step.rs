@@ -31,10 +31,32 @@ pub fn hebbian_step(
     workspace: &mut Workspace,
     out: &mut [f32],
 ) -> UpdateSums {
-    let mut sums = UpdateSums::of_length(weights.len());
-    let target = Target::Sums { weights, sums: &mut sums };
-    sums.moments = step(rule, g, batch, x, target, workspace, out);
+    let mut sums = UpdateSums::default();
+    hebbian_step_into(rule, g, batch, x, weights, workspace, out, &mut sums);
     sums
+}
+
+/// [`hebbian_step`], its sums in the place of those that `sums` held.
+#[allow(clippy::too_many_arguments)]
+pub fn hebbian_step_into(
+    rule: &dyn Rule,
+    g: &Geometry,
+    batch: usize,
+    x: &[f32],
+    weights: &[f32],
+    workspace: &mut Workspace,
+    out: &mut [f32],
+    sums: &mut UpdateSums,
+) {
+    sums.numerators.resize(weights.len(), 0.0);
+    if batch == 0 {
+        sums.numerators.fill(0.0);
+        sums.denominators = vec![0.0; Moments::kept(rule, g.filters)];
+        sums.moments = Moments::split_off(&mut sums.denominators, g.filters);
+        return;
+    }
+    let target = Target::Sums { weights, sums: &mut *sums };
+    sums.moments = step(rule, g, batch, x, target, workspace, out);
 }
 
 /// [`hebbian_step`], the update applied at once with learning rate `lr`: the

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::uniform;
 use crate::Result;
+use crate::collective::Solo;
 use crate::network::{BatchNorm, NormKind, Normalised, Statistics, Tensors};
 use crate::ops::{
     Geometry, TransposedGradients, Workspace, max_unpool, max_unpool_backward, transposed_backward,
@@ -96,7 +97,7 @@ impl Mirror {
         batch: usize,
         y: &[f32],
         winners: Option<&[u8]>,
-        statistics: Statistics,
+        statistics: Statistics<'_>,
         workspace: &mut Workspace,
         state: &mut State,
     ) {
@@ -139,7 +140,7 @@ impl Mirror {
         let g = &self.geometry;
         let unpools = self.unpool.as_ref().zip(winners);
         let z = if unpools.is_some() { &state.unpooled } else { &state.map };
-        (*d_gamma, *d_beta) = self.norm.backward(z, &state.normalised, d);
+        (*d_gamma, *d_beta) = self.norm.backward(z, &state.normalised, d, &Solo);
         if let Some(((_, g), winners)) = unpools {
             spare.resize(state.map.len(), 0.0);
             max_unpool_backward(g, d, winners, spare);

@@ -6,6 +6,7 @@ use super::decoder::State;
 use super::loss::{self, Losses};
 use super::{Mirror, Vae};
 use crate::Result;
+use crate::collective::Solo;
 use crate::engine::Sgd;
 use crate::engine::trunk::{self, Trunk};
 use crate::linalg::add_column_sums;
@@ -45,7 +46,7 @@ impl VaeTrainer {
         vae: &mut Vae,
         x: &[f32],
         noise: &[f32],
-        statistics: Statistics,
+        statistics: Statistics<'_>,
     ) -> Losses {
         let (batch, latent) = (noise.len() / vae.latent, vae.latent);
         self.trunk.forward(encoder, batch, x, statistics);
@@ -82,7 +83,7 @@ impl VaeTrainer {
         noise: &[f32],
         beta: f64,
     ) -> Losses {
-        let losses = self.losses(encoder, vae, x, noise, Statistics::Batch);
+        let losses = self.losses(encoder, vae, x, noise, Statistics::Batch(&Solo));
         let (batch, latent, layers) = (noise.len() / vae.latent, vae.latent, vae.decoder.len());
         let of_encoder = trunk::parameter_count(encoder);
         self.gradients.resize_with(of_encoder + 2 + OF_A_LAYER * layers, Vec::new);

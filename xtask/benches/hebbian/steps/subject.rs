@@ -43,6 +43,14 @@ impl Subject {
         Network { projection, ..self.network.clone() }
     }
 
+    /// Some of the images, for one of several processes.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn part(&self, rows: std::ops::Range<usize>) -> Self {
+        let each = self.network.blocks[0].geometry.input_len();
+        let x = self.x[rows.start * each..rows.end * each].to_vec();
+        Self { x, labels: self.labels[rows].to_vec(), ..self.clone() }
+    }
+
     /// The first `images` images.
     pub(crate) fn first(&self, images: usize) -> &[f32] {
         &self.x[..images * self.network.blocks[0].geometry.input_len()]

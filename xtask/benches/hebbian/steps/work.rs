@@ -90,7 +90,8 @@ impl Work {
         let mut engine = device.engine();
         // A card works through its queue while the next step is handed over;
         // the wait at the end is paid once for many steps, as in training.
-        let steps = if matches!(device, Device::Cpu) { 1 } else { QUEUED_STEPS };
+        let steps =
+            if matches!(device, Device::Cpu | Device::Processes(_)) { 1 } else { QUEUED_STEPS };
         let time = |engine: &mut dyn Engine, step: Step<'_>| -> Result<Timing> {
             let timing = Timing::of(runs, || {
                 (0..steps).try_for_each(|_| step(engine))?;

@@ -4,6 +4,7 @@ mod approximate;
 mod compare;
 mod duplicates;
 mod info;
+mod join;
 mod push;
 mod remove;
 mod transfer;
@@ -21,6 +22,7 @@ pub fn run(command: &GalleryCommand) -> Result<()> {
         GalleryCommand::Compact(args) => remove::compact(args),
         GalleryCommand::Export(args) => transfer::export(args),
         GalleryCommand::Import(args) => transfer::import(args),
+        GalleryCommand::Join(args) => join::run(args),
         GalleryCommand::Push(args) => push::run(args),
         GalleryCommand::Compare(args) => compare::run(args),
         GalleryCommand::Approximate(args) => approximate::run(args),

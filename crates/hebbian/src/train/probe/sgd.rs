@@ -38,7 +38,7 @@ pub fn train_head(
             (features.read)(rows, &mut x)?;
             let labels: Vec<u32> = rows.iter().map(|&row| features.labels[row]).collect();
             let (len, purpose) = (rows.len() * head.out.inputs(), format!("dropout/probe/{step}"));
-            let keep = dropout(config.dropout, len, seed, &purpose);
+            let keep = dropout(config.dropout, 0..len, seed, &purpose);
             let into = &mut by_parameter;
             let (loss, _) = gradients.compute(&mut head, &mut x, &labels, &keep, into, None);
             step += 1;

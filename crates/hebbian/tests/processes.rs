@@ -1,0 +1,178 @@
+//! Training by several processes is training by one: threads stand in for the
+//! processes here, which `hebb`'s tests start by MPI.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hebbian::collective::{Collective, Group, Threads};
+use hebbian::engine::Device;
+use hebbian::network::{Model, NetworkSpec, Tensors};
+use hebbian::rules::{self, Rule};
+use hebbian::train::{Checkpoint, Event, LayerRates, PretrainConfig, RunFolder, pretrain};
+use hebbian_data::{
+    Augmentation, Dataset, Images, OpenOptions, Part, Preprocess, Size, Skipped, Whitening,
+};
+
+/// A layer by tiles of squares, one by tiles of patches and one by all patches
+/// at once, with every normalisation.
+const NETWORK: &str = r#"
+name = "small"
+input = [14, 14, 3]
+block = [
+    { filters = 8, kernel = 3, pool = 2, norm = "batch" },
+    { filters = 12, kernel = 2, norm = "relative" },
+    { filters = 60, kernel = "map", norm = "relative" },
+]
+"#;
+const SIZE: Size = Size { height: 14, width: 14 };
+
+/// Real images as files, of which three cannot be read.
+fn folder() -> (tempfile::TempDir, Dataset) {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
+    let options = OpenOptions { part: Part::Train, ..OpenOptions::default() };
+    let data = Dataset::open_with(&sample, &options).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for row in 0..101 {
+        let class = folder.path().join(&data.classes()[data.label(row).unwrap() as usize]);
+        std::fs::create_dir_all(&class).unwrap();
+        let images = data.images();
+        let bytes = images.encoded(row).unwrap();
+        let bytes = if row % 40 == 19 { &b"no image"[..] } else { &bytes[..] };
+        std::fs::write(class.join(format!("{row:03}.png")), bytes).unwrap();
+    }
+    let data = Dataset::open(folder.path()).unwrap();
+    (folder, data)
+}
+
+fn model(rule: &dyn Rule, images: &Images) -> Model {
+    let whitening = if rule.wants_whitening() { Whitening::Fh } else { Whitening::None };
+    let preprocess = Preprocess::fit(images, SIZE, whitening, 0.01, &mut |_, _| {}).unwrap();
+    let spec = NetworkSpec::parse(NETWORK, Path::new("small.toml")).unwrap();
+    Model::new(spec, rule, preprocess, 1).unwrap()
+}
+
+/// What each of so many processes makes of `work`, which is given its device
+/// and whether it is the first.
+fn together<T: Send>(size: usize, work: impl Fn(&Device, bool) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let members = Threads::group(size).into_iter().map(|member| {
+            let work = &work;
+            scope.spawn(move || {
+                let first = member.rank() == 0;
+                work(&Device::Cpu.shared(&Group::new(member)).unwrap(), first)
+            })
+        });
+        let members: Vec<_> = members.collect();
+        members.into_iter().map(|member| member.join().unwrap()).collect()
+    })
+}
+
+/// The numbers of a model by name.
+fn tensors(model: &Model) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path()).unwrap();
+    let path = folder.path().join("model.safetensors");
+    Tensors::from_bytes(&path, &std::fs::read(&path).unwrap()).unwrap().take_prefix("")
+}
+
+/// The greatest difference of any tensor's numbers over the greatest of them.
+fn apart(model: &Model, other: &Model) -> f32 {
+    let mut most = 0.0f32;
+    for ((name, _, values), (other_name, _, other)) in tensors(model).iter().zip(&tensors(other)) {
+        assert_eq!(name, other_name);
+        let largest = values.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+        let differ = values.iter().zip(other).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        most = most.max(differ / largest);
+    }
+    most
+}
+
+fn no_observer(_: Event<'_>) {}
+
+/// Batches of 20 of 101 images: the last one has an image for one process only.
+fn pretraining(epochs: usize) -> PretrainConfig {
+    let lr = LayerRates::All(1e-3);
+    PretrainConfig { epochs, batch: 20, lr, augment: Augmentation::Light, ..Default::default() }
+}
+
+fn pretrained(
+    rule: &dyn Rule,
+    images: &Images,
+    epochs: usize,
+    size: usize,
+) -> Vec<(Model, Vec<Skipped>)> {
+    let (start, config) = (model(rule, images), pretraining(epochs));
+    together(size, |device, _| {
+        let start = start.clone();
+        pretrain(start, rule, images, &config, device, None, None, &mut no_observer).unwrap()
+    })
+}
+
+#[test]
+fn pretraining_by_any_rule_is_that_of_one_process() {
+    let (_folder, data) = folder();
+    let images = data.images();
+    for info in rules::RULES {
+        let rule = rules::build(info.name, toml::Table::new()).unwrap();
+        // 102 steps of the published rules.
+        let epochs = if matches!(info.name, "hpca" | "soft-wta") { 17 } else { 2 };
+        let one = pretrained(rule.as_ref(), &images, epochs, 1).remove(0);
+        assert_eq!(one.0.provenance.pretrained_images, 98);
+        for size in [2, 3] {
+            let many = pretrained(rule.as_ref(), &images, epochs, size);
+            for (model, skipped) in &many {
+                assert_eq!(tensors(model), tensors(&many[0].0), "{}: replicas differ", info.name);
+                assert_eq!(model.provenance, one.0.provenance);
+                let rows = |skipped: &[Skipped]| {
+                    let mut rows: Vec<usize> = skipped.iter().map(|image| image.row).collect();
+                    rows.sort_unstable();
+                    rows
+                };
+                assert_eq!(rows(skipped), rows(&one.1));
+            }
+            let differ = apart(&one.0, &many[0].0);
+            assert!(differ < 1e-6, "{} by {size} processes: {differ:.1e}", info.name);
+        }
+    }
+}
+
+/// A run by two processes, of which the last checkpoint within an epoch is kept,
+/// goes on by three.
+#[test]
+fn a_run_goes_on_with_another_number_of_processes() {
+    let (_folder, data) = folder();
+    let images = data.images();
+    let rule = rules::build("soft-wta", toml::Table::new()).unwrap();
+    let config = pretraining(2);
+    let start = model(rule.as_ref(), &images);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let run = |size: usize, mut from: Vec<Checkpoint>| {
+        let from = Mutex::new(&mut from);
+        let models = together(size, |device, first| {
+            let from = from.lock().unwrap().pop();
+            let folder = first.then(|| match &from {
+                None => RunFolder::create(&path, "", true).unwrap(),
+                Some(_) => RunFolder::resume(&path, "").unwrap(),
+            });
+            let mut folder = folder.map(|folder| folder.every(Duration::ZERO));
+            let (start, rule, run) = (start.clone(), rule.as_ref(), folder.as_mut());
+            let observer = &mut no_observer;
+            pretrain(start, rule, &images, &config, device, run, from, observer).unwrap().0
+        });
+        models.into_iter().next().unwrap()
+    };
+    let whole = run(1, Vec::new());
+    run(2, Vec::new());
+    // The last one is the end.
+    std::fs::remove_dir_all(path.join("checkpoints/00000012")).unwrap();
+    let load = |_| RunFolder::resume(&path, "").unwrap().load().unwrap().unwrap();
+    let saved: Vec<Checkpoint> = (0..3).map(load).collect();
+    assert_eq!((saved[0].cursor.epoch, saved[0].cursor.batch), (1, 5));
+    let on = run(3, saved);
+    assert_eq!(on.provenance, whole.provenance);
+    let differ = apart(&whole, &on);
+    assert!(differ < 1e-6, "{differ:.1e}");
+}
