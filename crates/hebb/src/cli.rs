@@ -5,6 +5,7 @@ mod gallery;
 mod serve;
 mod stores;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -58,7 +59,7 @@ Examples:
   hebb pretrain 'shards/train-{000..150}.tar' --epochs 1 --out runs/large
   hebb pretrain photos/ --out runs/photos --resume
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
-  hebb pretrain photos/ --out runs/l --set pretrain.lr='[1e-2,1e-3,7e-4,1e-3,1e-3]'
+  hebb pretrain photos/ --out runs/l --set pretrain.lr='{ over_patch = 1 }'       (a rate a layer)
   hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
   mpirun -n 2 hebb pretrain photos/ --out runs/photos   (built with --features mpi)
 
@@ -151,7 +152,14 @@ give in the mean (McSherry & Najork 2008; not with --truncate).
 Examples:
   hebb eval test.tar --model runs/tuned
   hebb eval test.tar --model runs/tuned --gallery gallery
-  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000")]
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 4000
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 1200 \
+    --parts parts --shard 1/2 &                                (two processes)
+  hebb eval test.tar --model runs/tuned --gallery gallery --truncate 1200 \
+    --parts parts --shard 2/2
+
+Memory is bounded with --truncate; a whole ranking of a large gallery takes 16
+bytes an image and query, so few queries are ranked at a time.")]
     Eval(EvalArgs),
     /// Run a committed experiment file, and report what it found.
     #[command(subcommand)]
@@ -278,6 +286,30 @@ pub enum DataCommand {
         /// Write JSON to standard output.
         #[arg(long)]
         json: bool,
+    },
+    /// Write a data set as tar shards, which are read from start to end however
+    /// many images there are.
+    #[command(after_help = "\
+The images lie in the shards as they are stored and in random order, as
+NUMBER.jpg (or what they are); NUMBER.cls beside one has the number of its class,
+classes.txt the names. WebDataset reads them too.
+
+Example:
+  hebb data pack photos/ --out shards
+  hebb pretrain 'shards/{000000..000049}.tar' --out runs/photos")]
+    Pack {
+        /// The data set.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The folder to make.
+        #[arg(long, short, value_name = "DIR")]
+        out: PathBuf,
+        /// Images a shard.
+        #[arg(long, default_value = "1000", value_name = "N")]
+        images: NonZeroUsize,
+        /// Seed of their order.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// Fetch the official CIFAR-10 or CIFAR-100 archive and check it.
     #[command(after_help = "Example:\n  hebb data fetch cifar-10 --into data")]
@@ -512,6 +544,14 @@ pub struct EvalArgs {
     /// The images are the gallery's own: leave each out of its own ranking.
     #[arg(long, requires = "gallery")]
     pub exclude_self: bool,
+    /// Keep the sums over every 4,096 queries in this folder: after a stop the
+    /// same command goes on, and processes with a --shard each share them.
+    #[arg(long, value_name = "DIR", requires = "gallery")]
+    pub parts: Option<PathBuf>,
+    /// Rank only this process's share of the parts: the i-th of n. The one that
+    /// finishes last reports.
+    #[arg(long, value_name = "i/n", requires = "parts")]
+    pub shard: Option<Share>,
     /// Common options.
     #[command(flatten)]
     pub common: Common,

@@ -3,33 +3,62 @@
 
 mod common;
 
+use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
-use common::{at, fails, ok, run_with_kills, same_end, scratch};
+use common::{at, fails, hebb, ok, run_with_kills, same_end, scratch, stderr, stdout};
 use hebbian_data::{Dataset, seed};
 
-/// The images of `photos` as four shards with labels, in random order; a file in between is no
-/// image. Returns the pattern.
+/// The images of `photos` as four shards with labels, in random order; a file in each is no image.
+/// Returns the pattern.
 fn shards(photos: &str, folder: &str) -> String {
-    let data = Dataset::open(Path::new(photos)).unwrap();
-    std::fs::create_dir_all(folder).unwrap();
-    let order = seed::shuffled(data.len(), 0, "shards");
-    for (shard, rows) in order.chunks(data.len().div_ceil(4)).enumerate() {
-        let file = std::fs::File::create(format!("{folder}/train-{shard}.tar")).unwrap();
-        let mut builder = tar::Builder::new(file);
-        let mut add = |name: String, content: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            builder.append_data(&mut header, name, content).unwrap();
-        };
-        for &row in rows {
-            add(format!("{row:05}.png"), &data.images().encoded(row).unwrap());
-            add(format!("{row:05}.cls"), data.label(row).unwrap().to_string().as_bytes());
-        }
-        add("broken.jpg".to_owned(), b"no image");
+    let quarter = (Dataset::open(Path::new(photos)).unwrap().len() / 4).to_string();
+    let pack = ["data", "pack", photos, "--out", folder, "--images", &quarter];
+    let pattern = ok(&pack).trim().to_owned();
+    assert_eq!(pattern, format!("{folder}/{{000000..000003}}.tar"));
+    for shard in 0..4 {
+        let path = format!("{folder}/{shard:06}.tar");
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        // Over the zeros at the end.
+        (&file).seek(SeekFrom::End(-1024)).unwrap();
+        let mut builder = tar::Builder::new(&file);
+        let mut header = tar::Header::new_ustar();
+        header.set_size(8);
+        builder.append_data(&mut header, "broken.jpg", &b"no image"[..]).unwrap();
         builder.finish().unwrap();
     }
-    format!("{folder}/train-{{0..3}}.tar")
+    pattern
+}
+
+#[test]
+fn what_can_not_be_packed_is_refused() {
+    let dir = scratch(2);
+    let (photos, folder) = (at(&dir, "photos"), at(&dir, "shards"));
+    fails(&["data", "pack", &photos, "--out", &photos], 1, &["photos", "exists already"]);
+    let pack = ["data", "pack", &photos, "--out", &folder];
+    fails(&[&pack[..], &["--images", "0"]].concat(), 2, &["--images", "zero"]);
+    // One that is no image is left out and named, and the names of classes come along.
+    let class = std::fs::read_dir(&photos).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(class.join("broken.png"), b"no image").unwrap();
+    let output = hebb(&pack);
+    assert!(output.status.success());
+    let pattern = stdout(&output).trim().to_owned();
+    assert_eq!(pattern, format!("{folder}/000000.tar"));
+    let said = stderr(&output);
+    assert!(said.contains("20 images in 1 shards") && said.contains("broken.png"), "{said}");
+    let (before, after) =
+        (Dataset::open(Path::new(&photos)).unwrap(), Dataset::open(Path::new(&pattern)).unwrap());
+    assert_eq!(before.classes(), after.classes());
+    let contents = |data: &Dataset| {
+        let row = |row| (data.images().encoded(row).unwrap().into_owned(), data.label(row));
+        let mut rows: Vec<_> = (0..data.len()).map(row).collect();
+        rows.retain(|(content, _)| content != b"no image");
+        rows.sort();
+        rows
+    };
+    assert_eq!(contents(&before), contents(&after));
+    std::fs::write(Path::new(&folder).join("classes.txt"), "one\n").unwrap();
+    fails(&["data", "describe", &pattern], 1, &["000000.tar", "names 1 classes"]);
 }
 
 #[test]
@@ -62,7 +91,7 @@ fn every_command_takes_shards_and_a_killed_run_ends_the_same() {
     let indexed: serde_json::Value = serde_json::from_str(&indexed).unwrap();
     assert_eq!([&indexed["added"], &indexed["unreadable"]], [300, 4]);
     let predicted = ok(&["predict", &data, "--model", &tuned]);
-    assert_eq!(predicted.lines().filter(|line| line.contains("train-2/")).count(), 75);
+    assert_eq!(predicted.lines().filter(|line| line.contains("000002/")).count(), 75);
     let features = at(&dir, "features.safetensors");
     ok(&["extract", &data, "--model", &tuned, "--out", &features]);
 }
@@ -71,13 +100,13 @@ fn every_command_takes_shards_and_a_killed_run_ends_the_same() {
 fn a_shard_that_is_cut_short_or_missing_is_named() {
     let dir = scratch(4);
     let data = shards(&at(&dir, "photos"), &at(&dir, "shards"));
-    let second = at(&dir, "shards/train-1.tar");
+    let second = at(&dir, "shards/000001.tar");
     let whole = std::fs::read(&second).unwrap();
     std::fs::write(&second, &whole[..whole.len() / 2]).unwrap();
     let pretrain =
         ["pretrain", &data, "--network", &at(&dir, "small.toml"), "--out", &at(&dir, "run")];
-    fails(&pretrain, 1, &["train-1.tar", "the archive ends", "make the archive again"]);
+    fails(&pretrain, 1, &["000001.tar", "the archive ends", "make the archive again"]);
     std::fs::remove_file(&second).unwrap();
-    fails(&pretrain, 1, &["train-1.tar", "can't open"]);
+    fails(&pretrain, 1, &["000001.tar", "can't open"]);
     fails(&["data", "describe", "x-{0..y}.tar"], 1, &["\"y\" is no whole number"]);
 }

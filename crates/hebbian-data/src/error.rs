@@ -13,14 +13,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a file or folder.
-    #[error("{path}: can't {action} ({source}); check that it exists and that you may use it", path = path.display())]
+    #[error("{path}: can't {action} ({reason}); check that it exists and that you may use it", path = path.display())]
     Io {
         /// What was being done: "open", "read", "list", "write".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
+        /// The system's answer. It is no source of this error: the message has it, without
+        /// the path for a second time.
+        reason: String,
     },
     /// Neither the names nor the first bytes match any kind of data set.
     #[error(
@@ -196,7 +197,13 @@ impl Error {
     /// A closure for `map_err` that adds the action and the path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |error| {
+            let mut innermost: &dyn std::error::Error = &error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            Self::Io { action, path, reason: innermost.to_string() }
+        }
     }
 
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {

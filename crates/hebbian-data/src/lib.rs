@@ -33,6 +33,7 @@ pub mod fetch;
 mod images;
 pub mod labels;
 pub mod order;
+pub mod pack;
 pub mod preprocess;
 pub mod resize;
 pub mod seed;

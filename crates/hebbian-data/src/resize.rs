@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{F32x3, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -105,18 +107,50 @@ fn covering(from: Size, to: Size) -> Size {
 
 /// Scales with the antialiased bilinear filter of PIL.
 pub(crate) fn bilinear(image: &RgbImage, size: Size) -> Result<Vec<u8>> {
-    let bad = |problem: String| Error::BadSize { size, problem };
-    let side = |n: usize| u32::try_from(n).map_err(|e| bad(e.to_string()));
-    let from = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
-        .map_err(|e| bad(e.to_string()))?;
     // A sliver of an image, scaled until its shorter side fits, can grow beyond memory.
     if size.height.saturating_mul(size.width) > crate::decode::MAX_PIXELS as usize {
-        return Err(bad("the image is too long and thin to be scaled to cover the target".into()));
+        let problem = "the image is too long and thin to be scaled to cover the target".to_owned();
+        return Err(Error::BadSize { size, problem });
     }
-    let mut to = Image::new(side(size.width)?, side(size.height)?, PixelType::U8x3);
+    let from = Size { height: image.height() as usize, width: image.width() as usize };
+    scale(image.as_raw(), from, size)
+}
+
+/// Scales images that follow each other, height x width x 3 numbers each, with
+/// the antialiased bilinear filter.
+pub(crate) fn scale<T: Channel>(images: &[T], from: Size, to: Size) -> Result<Vec<T>> {
+    let mut scaled = vec![T::default(); images.len() / from.bytes() * to.bytes()];
+    let bad = |problem: String| Error::BadSize { size: to, problem };
+    let side = |n: usize| u32::try_from(n).map_err(|e| bad(e.to_string()));
+    let [width, height, new_width, new_height] =
+        [side(from.width)?, side(from.height)?, side(to.width)?, side(to.height)?];
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&from, &mut to, &options).map_err(|e| bad(e.to_string()))?;
-    Ok(to.into_vec())
+    let pairs = scaled.par_chunks_mut(to.bytes()).zip(images.par_chunks(from.bytes()));
+    pairs.try_for_each_init(Resizer::new, |resizer, (scaled, image)| {
+        // By type, for by value each caller compiles every kind of pixel there is.
+        let image =
+            TypedImageRef::<T::Pixel>::from_buffer(width, height, bytemuck::cast_slice(image))
+                .map_err(|e| bad(e.to_string()))?;
+        let scaled = bytemuck::cast_slice_mut(scaled);
+        let mut scaled = TypedImage::<T::Pixel>::from_buffer(new_width, new_height, scaled)
+            .map_err(|e| bad(e.to_string()))?;
+        resizer.resize_typed(&image, &mut scaled, &options).map_err(|e| bad(e.to_string()))
+    })?;
+    Ok(scaled)
+}
+
+/// What a channel of a pixel may be.
+pub(crate) trait Channel: bytemuck::Pod + Default + Send + Sync {
+    /// Three of them.
+    type Pixel: PixelTrait;
+}
+
+impl Channel for u8 {
+    type Pixel = U8x3;
+}
+
+impl Channel for f32 {
+    type Pixel = F32x3;
 }
 
 #[cfg(test)]

@@ -131,11 +131,10 @@ fn rank_by(
     let options = EvaluateOptions {
         ks: asked.ks.iter().copied().filter(|&k| k <= found.len()).collect(),
         truncate: asked.truncate,
-        exclude_self: false,
     };
     let mut count = counter("ranking", observer);
-    let report =
-        evaluate(&found, &known, &asking, &of_rows, &options, &mut count).map_err(as_error)?;
+    let report = evaluate(&found, &known, &asking, &of_rows, None, &options, &mut count);
+    let report = report.map_err(as_error)?;
     let report = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
     let strips = strips(model, (gallery, queries), (&found, &asking), &rows)?;
     Ok(Ranked { report, strips })

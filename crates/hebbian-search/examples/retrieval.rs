@@ -58,10 +58,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     (0..m).for_each(|i| feature(i % CLASSES, &mut queries));
     let queries = Matrix::new(dim, queries)?;
     let labels = |n: usize| (0..n).map(|i| Some((i % CLASSES) as u32)).collect::<Vec<_>>();
-    let options =
-        EvaluateOptions { ks: vec![100.min(truncate.unwrap_or(n))], truncate, exclude_self: false };
+    let options = EvaluateOptions { ks: vec![100.min(truncate.unwrap_or(n))], truncate };
     let started = Instant::now();
-    let report = evaluate(&gallery, &labels(n), &queries, &labels(m), &options, |_, _| {})?;
+    let (known, asked) = (labels(n), labels(m));
+    let report = evaluate(&gallery, &known, &queries, &asked, None, &options, |_, _| {})?;
     let seconds = started.elapsed().as_secs_f64();
     let operations = 2.0 * n as f64 * m as f64 * dim as f64;
     println!("evaluate   {seconds:8.2} s, {:.1} GFLOP/s of products", operations / seconds / 1e9);

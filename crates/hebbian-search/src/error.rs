@@ -133,6 +133,9 @@ pub enum Error {
         column: usize,
     },
 
+    /// Sums that are no parts of one evaluation were to be added.
+    #[error("the parts are not of one evaluation: gallery, depths or lengths differ")]
+    Parts,
     /// Rows were asked for that do not exist.
     #[error("rows {start}..{} were asked for, there are only {len}", start.saturating_add(*n))]
     Rows {

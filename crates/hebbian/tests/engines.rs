@@ -153,7 +153,7 @@ proptest! {
     fn update_and_statistics_agree_with_the_oracle((g, batch) in geometry(), seed: u64) {
         let x = numbers(batch * g.input_len(), seed, 1.5);
         for (index, rule) in every_rule().iter().enumerate() {
-            let kind = [NormKind::Batch, NormKind::Relative][index % 2];
+            let kind = [NormKind::Batch, NormKind::Relative, NormKind::BatchRelu][index % 3];
             let (name, start) = (rule.name(), layer(g, kind, rule.as_ref(), seed));
             // With patches of one number all neurons tie, but for a card's rounding.
             let (d, unfolded) = (g.patch_len(), hebbian::update::unfold(&g, batch, &x));
@@ -198,7 +198,7 @@ name = "small"
 input = [14, 14, 3]
 block = [
     { filters = 6, kernel = 5, pool = 2, norm = "batch" },
-    { filters = 8, kernel = 3, padding = 1, norm = "batch" },
+    { filters = 8, kernel = 3, padding = 1, norm = "batch-relu" },
     { filters = 10, kernel = 3, stride = 2, norm = "relative" },
     { filters = 70, kernel = 2, norm = "relative" },
 ]

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 EPS, MOMENTUM = 1e-5, 0.1
-# filters, kernel, stride, padding, pool, relative normalisation
-BLOCKS = [(6, 5, 1, 0, 2, False), (8, 3, 1, 1, 1, False), (10, 3, 2, 0, 1, True), (40, 2, 1, 0, 1, True)]
+# filters, kernel, stride, padding, pool, normalisation
+BLOCKS = [(6, 5, 1, 0, 2, "batch"), (8, 3, 1, 1, 1, "batch-relu"), (10, 3, 2, 0, 1, "relative"), (40, 2, 1, 0, 1, "relative")]
 CLASSES, LR, MU, DECAY = 4, 0.1, 0.9, 0.05
 
 
-def batch_norm(z, p, relative):
+def batch_norm(z, p, norm):
     dims = (0, 2, 3)
     n = z.numel() / z.shape[1]
     mean, var = z.mean(dims), z.var(dims, unbiased=False)
@@ -28,9 +28,9 @@ def batch_norm(z, p, relative):
     p["mean"], p["var"] = running_mean, running_var
     view = lambda v: v[None, :, None, None]
     out = (z - view(mean)) / view((var + EPS).sqrt()) * view(p["gamma"]) + view(p["beta"])
-    if relative:
+    if norm == "relative":
         out = out * view(((running_var + EPS) / (running_var.mean() + EPS)).sqrt())
-    return out
+    return F.relu(out) if norm == "batch-relu" else out
 
 
 def last(t):
@@ -46,7 +46,7 @@ for name, normalised in [("plain", False), ("normalised", True)]:
     x = random(5, 3, 14, 14).requires_grad_()
     labels = torch.tensor([0, 3, 1, 2, 3])
     blocks, channels = [], 3
-    for filters, kernel, stride, padding, pool, relative in BLOCKS:
+    for filters, kernel, stride, padding, pool, norm in BLOCKS:
         p = {
             "weight": (random(filters, channels, kernel, kernel) * 0.25).requires_grad_(),
             "gamma": (1 + 0.25 * random(filters)).requires_grad_(),
@@ -57,12 +57,12 @@ for name, normalised in [("plain", False), ("normalised", True)]:
         blocks.append(p)
         channels = filters
     h = x
-    for p, (filters, kernel, stride, padding, pool, relative) in zip(blocks, BLOCKS):
+    for p, (filters, kernel, stride, padding, pool, norm) in zip(blocks, BLOCKS):
         w = p["weight"]
         if normalised:
             w = w / w.flatten(1).norm(dim=1)[:, None, None, None]
         h = F.relu(F.conv2d(h, w, stride=stride, padding=padding))
-        h = batch_norm(F.max_pool2d(h, pool), p, relative)
+        h = batch_norm(F.max_pool2d(h, pool), p, norm)
     features = h.permute(0, 2, 3, 1).flatten(1)
     head = {
         "weight": (random(CLASSES, features.shape[1]) * 0.25).requires_grad_(),

@@ -14,7 +14,7 @@ name = "small"
 input = [14, 14, 3]
 block = [
     { filters = 6, kernel = 5, pool = 2, norm = "batch" },
-    { filters = 8, kernel = 3, padding = 1, norm = "batch" },
+    { filters = 8, kernel = 3, padding = 1, norm = "batch-relu" },
     { filters = 10, kernel = 3, stride = 2, norm = "relative" },
     { filters = 40, kernel = 2, norm = "relative" },
 ]

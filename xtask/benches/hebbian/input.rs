@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hebbian_data::{
     Dataset, Images, OpenOptions, Part, Preprocess, Size, Whitening, batches, seed,
 };
 
+use crate::steps::CLASSES;
+
 const CIFAR: &str = "../shared/data/cifar-10-jpeg/test.tar";
+const PHOTOS: &str = "../shared/data/imagenet-samples-1000.tar";
+/// From this side on, images are photos.
+const PHOTO_SIDE: usize = 128;
 const SAMPLE: &str = "crates/hebb/sample/fashion-mnist";
 
 /// Images of ten classes in a random order, and their labels.
@@ -25,8 +30,13 @@ pub(crate) struct Input {
 impl Input {
     /// Opens CIFAR-10 as JPEG files where it is there, else the sample that
     /// comes with the project, and takes `count` images of it.
-    pub(crate) fn open(root: &Path, count: usize) -> Result<Self> {
-        let cifar = root.join(CIFAR);
+    ///
+    /// Images of `size`; where that is a photo's, photos in place of icons, as often as needed.
+    pub(crate) fn open(root: &Path, size: Size, count: usize) -> Result<Self> {
+        let (cifar, photos) = (root.join(CIFAR), root.join(PHOTOS));
+        if size.height.min(size.width) >= PHOTO_SIDE && photos.exists() {
+            return Self::photos(&photos, size, count);
+        }
         let (name, data) = if cifar.exists() {
             ("CIFAR-10 (JPEG files in a tar)", Dataset::open(&cifar)?)
         } else {
@@ -39,9 +49,20 @@ impl Input {
         let data = data.subset(&order);
         let labels = data.labels().into_iter().map(|label| label.context("an image has no label"));
         let (images, labels) = (data.images(), labels.collect::<Result<_>>()?);
-        let size = Size::square(32);
         let preprocess = Preprocess::fit(&images, size, Whitening::None, 1e-2, &mut |_, _| {})?;
         Ok(Self { name, images, labels, preprocess })
+    }
+
+    fn photos(path: &Path, size: Size, count: usize) -> Result<Self> {
+        let data = Dataset::open(path)?;
+        ensure!(!data.is_empty(), "there are no photos");
+        let rows: Vec<usize> = (0..count).map(|i| i % data.len()).collect();
+        let images = data.images().subset(&rows);
+        let some = images.subset(&(0..count.min(data.len())).collect::<Vec<_>>());
+        let preprocess = Preprocess::fit(&some, size, Whitening::None, 1e-2, &mut |_, _| {})?;
+        // They have no classes; steps take as long with any.
+        let labels = (0..count).map(|i| (i % CLASSES) as u32).collect();
+        Ok(Self { name: "photos (JPEG files in a tar)", images, labels, preprocess })
     }
 
     /// The first `count` images as a network reads them, and their labels.

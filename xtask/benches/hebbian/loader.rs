@@ -64,7 +64,7 @@ pub(crate) struct Loading {
 /// If the pixels do not agree, files can't be read, or Python fails.
 pub(crate) fn measure(bench: &Bench, python: &Python, root: &Path) -> Result<Loading> {
     let mut found = Loading { versions: BTreeMap::new(), rows: Vec::new(), skipped: Vec::new() };
-    let small = Input::open(root, SMALL)?;
+    let small = Input::open(root, Size::square(32), SMALL)?;
     found.add(bench, python, small.name, &small.images, &small.preprocess)?;
     let photos = root.join(PHOTOS);
     if photos.exists() {

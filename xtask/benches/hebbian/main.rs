@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use hebbian::engine::Device;
 use hebbian::network::NetworkSpec;
+use hebbian_data::Size;
 
 use input::Input;
 use machine::{GemmRates, Machine};
@@ -33,6 +34,7 @@ use peers::pytorch::{self, PyTorch};
 use report::{Report, Section};
 use steps::{Form, Steps, Subject, VaeSubject, Work};
 
+/// The network that everything is compared on.
 const NETWORK: &str = "cifar-6";
 
 const EXAMPLES: &str = "\
@@ -44,6 +46,7 @@ Examples:
   cargo xtask bench epochs --runs 3              Lagani 2023, Table 1: time of pre-training
   cargo xtask bench growth                       tar shards of up to 1.28 million images
   cargo xtask bench scaling --runs 3 --out /tmp/trial
+  cargo xtask bench steps layers --network imagenet-10 --batch 32 --runs 3
   cargo xtask bench processes --batch 64,256     (needs Open MPI and libclang)
   cargo xtask bench search --queries 500 --gallery 5000
   cargo xtask bench serve --seconds 10           hebb serve under load
@@ -96,6 +99,9 @@ struct Options {
     /// Images a step; several may be given, with commas
     #[arg(long, value_delimiter = ',', default_value = "64", value_parser = clap::value_parser!(u16).range(2..))]
     batch: Vec<u16>,
+    /// Network of steps and layers; another than this one without naive and published forms
+    #[arg(long, default_value = NETWORK)]
+    network: String,
     /// Runs of each row, after one to warm up
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
@@ -162,7 +168,8 @@ fn main() -> ExitCode {
 
 /// One row, for the process that asked for it.
 fn row(options: &Options, work: Work, form: Form, inputs: &Path) -> Result<()> {
-    let subject = Subject::read(inputs)?;
+    let spec = NetworkSpec::find(&options.network)?;
+    let subject = Subject::read(&spec, inputs)?;
     let device = Device::open(&options.device)?;
     let (images, runs) = (options.images.into(), options.runs.into());
     let timing = work.measure(&device, form, subject, images, runs)?;
@@ -184,6 +191,11 @@ fn run(options: &Options) -> Result<()> {
     let python = wants_python.then(|| Python::open(root, options.python.as_deref())).transpose()?;
 
     let bench = Bench::new(root, options)?;
+    let alone = |group: &Group| matches!(group, Group::Steps | Group::Layers);
+    ensure!(
+        bench.is_usual() || options.groups.iter().all(alone),
+        "--network is for steps and layers; the other groups compare on {NETWORK}"
+    );
     let mut rates = Vec::new();
     let (mut steps, mut peers) = (None::<Steps>, None::<PyTorch>);
     for round in 0..options.rounds.into() {
@@ -256,7 +268,7 @@ fn run(options: &Options) -> Result<()> {
         machine,
         gemm_macs_per_second: GemmRates::median(&rates),
         gemm_measurements: rates,
-        network: NETWORK.into(),
+        network: options.network.clone(),
         device: Device::open(&options.device)?.to_string(),
         input: bench.input.name.into(),
         rounds: options.rounds.into(),
@@ -279,6 +291,8 @@ struct Bench {
     runs: usize,
     /// Images whose features are extracted.
     images: usize,
+    /// The network measured.
+    spec: NetworkSpec,
     /// What the steps run on.
     device: String,
     /// Files handed to other processes.
@@ -290,27 +304,30 @@ impl Bench {
         let batches: Vec<usize> = options.batch.iter().map(|&batch| batch.into()).collect();
         let images = usize::from(options.images);
         let most = batches.iter().copied().chain(scaling::BATCHES).fold(images, usize::max);
-        let input = Input::open(root, most)?;
+        let spec = NetworkSpec::find(&options.network)?;
+        let [height, width, _] = spec.input;
+        let input = Input::open(root, Size { height, width }, most)?;
         let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let device = options.device.clone();
-        Ok(Self { input, batches, runs: options.runs.into(), images, device, scratch })
+        let runs = options.runs.into();
+        Ok(Self { input, batches, runs, images, spec, device, scratch })
     }
 
-    /// The network measured.
-    fn spec(&self) -> Result<NetworkSpec> {
-        Ok(NetworkSpec::find(NETWORK)?)
+    /// Whether it is the network that everything is compared on.
+    fn is_usual(&self) -> bool {
+        self.spec.name == NETWORK
     }
 
     /// Network and images of a batch.
     fn subject(&self, batch: usize) -> Result<Subject> {
-        Subject::read(&self.inputs(batch)?)
+        Subject::read(&self.spec, &self.inputs(batch)?)
     }
 
     /// The file of [`Bench::subject`], written when first asked for.
     fn inputs(&self, batch: usize) -> Result<PathBuf> {
         let path = self.scratch.path().join(format!("inputs-{batch}.safetensors"));
         if !path.exists() {
-            Subject::new(&self.input, batch)?.write(&path)?;
+            Subject::new(&self.spec, &self.input, batch)?.write(&path)?;
         }
         Ok(path)
     }

@@ -132,6 +132,9 @@ pub(crate) fn part(work: Work, inputs: &Path, runs: usize) -> Result<()> {
 
     use hebbian::collective::{Collective, Group, Meter, Mpi};
 
+    use hebbian::network::NetworkSpec;
+
+    use crate::NETWORK;
     use crate::steps::Subject;
 
     let mpi: Arc<dyn Collective> = Arc::new(Mpi::start()?);
@@ -146,7 +149,7 @@ pub(crate) fn part(work: Work, inputs: &Path, runs: usize) -> Result<()> {
     let smallest = smallest();
     let meter = Arc::new(Meter::new(Arc::clone(&mpi)));
     let group = Group::from(Arc::clone(&meter) as Arc<dyn Collective>);
-    let subject = Subject::read(inputs)?;
+    let subject = Subject::read(&NetworkSpec::find(NETWORK)?, inputs)?;
     let rows = group.share().rows(subject.labels.len());
     let (subject, images) = (subject.part(rows.clone()), rows.len());
     let device = Device::Cpu.shared(&group)?;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use hebbian_data::describe::describe;
 use hebbian_data::fetch::{Archive, fetch};
+use hebbian_data::pack::pack;
 
 use super::shared::{open, print_json};
 use crate::cli::{DataCommand, OfficialSet};
@@ -30,6 +31,20 @@ pub fn run(command: DataCommand) -> Result<()> {
                 count(kib(done), kib(total.unwrap_or(done + 1)));
             })?;
             say!("{}", folder.display());
+            Ok(())
+        }
+        DataCommand::Pack { data, out, images, seed } => {
+            let data = open(&data)?;
+            let mut progress = Progress::default();
+            let packed = pack(&data, &out, images, seed, &mut progress.counter("packing"))?;
+            say!("{}", packed.pattern.display());
+            eprintln!("{} images in {} shards", packed.images, packed.shards);
+            if !packed.skipped.is_empty() {
+                eprintln!("{} images cannot be read:", packed.skipped.len());
+                for image in packed.skipped.iter().take(SHOWN) {
+                    eprintln!("  {}: {}", image.id, image.reason);
+                }
+            }
             Ok(())
         }
         DataCommand::Describe { data, json } => {

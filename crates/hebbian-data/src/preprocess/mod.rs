@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, Error, Images, Result, Size, batches};
+use crate::{Batch, Error, Images, Result, Size, batches, resize};
 use moments::Moments;
 pub use patches::PATCH;
 
@@ -31,8 +31,9 @@ pub enum Whitening {
     #[serde(rename = "hl-21")]
     Hl21,
     /// On pixels normalised by channel, with no further mean subtracted, over
-    /// 32x32 patches each by itself; covariance over (images - 1).
-    /// HebbianLearning 019d1a0, tag `fasthebb` and later.
+    /// 32x32 patches each by itself; covariance over (images - 1). Images whose
+    /// sides are no multiples of 32 are scaled up to the next ones before (210
+    /// to 224) and back after. HebbianLearning 019d1a0, tag `fasthebb` and later.
     #[serde(rename = "hl-22")]
     Fh,
 }
@@ -116,7 +117,7 @@ impl Preprocess {
         let mut done = 0;
         for batch in batches(images, (0..images.len()).collect(), FIT_BATCH, size) {
             let batch = batch?;
-            moments.add(&vectors(&batch.pixels, size, whitening), batch.rows.len());
+            moments.add(&vectors(&batch.pixels, size, whitening)?, batch.rows.len());
             done += batch.rows.len();
             progress(done, images.len());
         }
@@ -159,8 +160,9 @@ impl Preprocess {
             return Ok(());
         };
         let dim = zca.dim();
-        let pixels = vectors(&batch.pixels, self.size, zca.kind);
+        let pixels = vectors(&batch.pixels, self.size, zca.kind)?;
         let mut input = vec![0.0; pixels.len()];
+        out.resize(pixels.len(), 0.0);
         match zca.kind {
             Whitening::Hl21 => {
                 let less_mean = |(out, &pixel, &mean): (&mut f32, &u8, &f32)| {
@@ -176,7 +178,11 @@ impl Preprocess {
         }
         hebbian_zca::multiply(&input, &zca.matrix, dim, out);
         if zca.kind == Whitening::Fh {
-            patches::join(out, self.size);
+            let whole = patches::whole(self.size);
+            patches::join(out, whole);
+            if whole != self.size {
+                *out = resize::scale(out, whole, self.size)?;
+            }
         }
         Ok(())
     }
@@ -189,7 +195,8 @@ impl Preprocess {
                 }
             }
         };
-        let chunk = self.size.bytes();
+        // In pieces of whole pixels.
+        let chunk = 3 << 10;
         out.par_chunks_mut(chunk).zip(pixels.par_chunks(chunk)).for_each(normalise);
     }
 
@@ -269,19 +276,19 @@ fn dim(size: Size, whitening: Whitening) -> Result<usize> {
             "hl-21 whitens whole images of at most {MAX_DIM} numbers (52x52); use hl-22"
         )),
         Whitening::Fh if patches::is_one(size) => Ok(size.bytes()),
-        Whitening::Fh if size.height.is_multiple_of(PATCH) && size.width.is_multiple_of(PATCH) => {
-            Ok(PATCH * PATCH * 3)
-        }
-        Whitening::Fh => bad(format!(
-            "hl-22 whitens {PATCH}x{PATCH} patches; sides must be multiples of {PATCH}, or both less"
-        )),
+        Whitening::Fh => Ok(PATCH * PATCH * 3),
     }
 }
 
 /// The pixels of a batch, one vector of the statistics after the other.
-fn vectors(pixels: &[u8], size: Size, whitening: Whitening) -> Cow<'_, [u8]> {
-    match whitening {
-        Whitening::Fh => patches::split(pixels, size),
-        Whitening::None | Whitening::Hl21 => Cow::Borrowed(pixels),
+fn vectors(pixels: &[u8], size: Size, whitening: Whitening) -> Result<Cow<'_, [u8]>> {
+    if whitening != Whitening::Fh {
+        return Ok(Cow::Borrowed(pixels));
     }
+    let whole = patches::whole(size);
+    if whole == size {
+        return Ok(patches::split(pixels, size));
+    }
+    let scaled = resize::scale(pixels, size, whole)?;
+    Ok(Cow::Owned(patches::split(&scaled, whole).into_owned()))
 }

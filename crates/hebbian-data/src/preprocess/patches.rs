@@ -1,7 +1,7 @@
 //! Images as their square patches, one after the other, and back.
 //!
-//! The sides of the images are multiples of [`PATCH`], or at most that: then
-//! the image is one patch.
+//! Images whose sides are at most [`PATCH`] are one patch; others are scaled
+//! up first until their sides are multiples of it, and back afterwards.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,17 @@ pub(super) fn is_one(size: Size) -> bool {
     size.height <= PATCH && size.width <= PATCH
 }
 
-/// images x height x width x 3 as patches x 32 x 32 x 3.
+/// The size that images of `size` are cut into patches at.
+pub(super) fn whole(size: Size) -> Size {
+    if is_one(size) {
+        return size;
+    }
+    let side = |n: usize| n.next_multiple_of(PATCH);
+    Size { height: side(size.height), width: side(size.width) }
+}
+
+/// images x height x width x 3 as patches x 32 x 32 x 3, of images of a size
+/// that [`whole`] gives.
 pub(super) fn split(pixels: &[u8], size: Size) -> Cow<'_, [u8]> {
     // Patches below each other lie one after the other already.
     if is_one(size) || size.width == PATCH {

@@ -50,7 +50,7 @@ fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     for entry in walkdir::WalkDir::new(root).follow_links(true) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(root).to_path_buf();
-            Error::Io { action: "list", path, source: error.into() }
+            Error::io("list", &path)(error.into())
         })?;
         if !entry.file_type().is_file() {
             continue;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 pub(crate) use joined::Joined;
+pub(crate) use tar::CLASSES_FILE;
 
 /// What kind of data set was recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

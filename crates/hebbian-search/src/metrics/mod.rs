@@ -4,6 +4,7 @@
 mod average_precision;
 mod neighbours;
 mod report;
+mod sums;
 mod ties;
 
 pub use average_precision::{
@@ -14,4 +15,5 @@ pub use report::{
     Definitions, EvaluateOptions, ExpectedOverTies, MeanAveragePrecision, PrecisionAt,
     RetrievalReport, evaluate,
 };
+pub use sums::RetrievalSums;
 pub use ties::{ExpectedPrefix, TieGroup, expected_prefixes, tie_groups};

@@ -3,7 +3,6 @@
 use super::trunk::add_both;
 use crate::collective::{Group, Parts};
 use crate::network::{Head, Hidden, Linear, cross_entropy};
-use crate::ops::batch_norm_backward;
 
 /// Gradients of a classifier; keeps its buffers between steps.
 #[derive(Default)]
@@ -54,7 +53,7 @@ impl HeadGradients {
         let Hidden { linear, norm } = hidden;
         let by = norm.train_shared(units, parts);
         let found = out_layer(out, units, of_batch, rest, Some(d_units), parts);
-        (*d_gamma, *d_beta) = batch_norm_backward(rectified, &by, &norm.gamma, d_units, parts);
+        (*d_gamma, *d_beta) = norm.backward(rectified, &by, d_units, parts);
         for (d, &u) in d_units.iter_mut().zip(&*rectified) {
             *d = if u > 0.0 { *d } else { 0.0 };
         }

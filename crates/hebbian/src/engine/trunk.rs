@@ -3,9 +3,7 @@
 use crate::collective::{Group, Parts};
 use crate::linalg::add_assign;
 use crate::network::{Block, Network, Normalised, Statistics};
-use crate::ops::{
-    BackwardInput, BackwardOutput, Workspace, batch_norm_backward, block_backward, block_forward,
-};
+use crate::ops::{BackwardInput, BackwardOutput, Workspace, block_backward, block_forward};
 
 /// What the backward pass needs of a block's forward pass.
 #[derive(Default)]
@@ -133,8 +131,8 @@ impl Trunk {
             let g = &block.geometry;
             let saved = &self.saved[index];
             let parts = Parts { group: &self.group, images: batch };
-            let (by, gamma) = (&saved.normalised, &block.norm.gamma);
-            (*d_gamma, *d_beta) = batch_norm_backward(&saved.pooled, by, gamma, d_out, parts);
+            let by = &saved.normalised;
+            (*d_gamma, *d_beta) = block.norm.backward(&saved.pooled, by, d_out, parts);
             let wanted = index > 0 || by_input;
             d_x.resize(if wanted { batch * g.input_len() } else { 0 }, 0.0);
             let x = if index == 0 { x } else { &self.saved[index - 1].out };

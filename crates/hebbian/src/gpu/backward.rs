@@ -26,6 +26,16 @@ impl Layer {
         let (settings, parts) = self.norm_settings(batch, true);
         let part_sums = b.scratch("parts of moments", parts * 2 * c)?;
         let Passed { pooled, winners, .. } = passed;
+        let rectified;
+        let d_map = if self.rectifies() {
+            let len = batch * g.output_len();
+            rectified = b.scratch("gradient before the last ReLU", len)?;
+            let buffers = [(1, pooled), (7, &self.used), (9, d_map), (8, &rectified)];
+            b.add_elements(&shaders::norm("through_relu"), &settings, &buffers, len)?;
+            &rectified
+        } else {
+            d_map
+        };
         let buffers = [(1, pooled), (7, &self.used), (9, d_map), (10, &part_sums)];
         b.add(&shaders::norm("gradient_sums"), &settings, &buffers, [c.div_ceil(64), parts, 1])?;
         let d_learned = b.scratch("gradient by gamma, beta and bias", self.learned_len())?;

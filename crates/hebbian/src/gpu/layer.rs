@@ -194,18 +194,27 @@ impl Layer {
         Ok(Passed { pooled, winners, map })
     }
 
+    /// Whether ReLU follows the normalisation.
+    pub(super) fn rectifies(&self) -> bool {
+        self.kind == NormKind::BatchRelu
+    }
+
     /// Settings of the normalisation, and the parts its sums come in.
     pub(super) fn norm_settings(&self, batch: usize, train: bool) -> ([Word; 8], usize) {
         let rows = batch * self.g.pooled_positions();
         let (each, parts) = split(rows, NORM_PARTS);
-        let relative = self.kind == NormKind::Relative;
+        let kind = match self.kind {
+            NormKind::Batch => 0,
+            NormKind::Relative => 1,
+            NormKind::BatchRelu => 2,
+        };
         let settings = [
             U(rows),
             U(self.g.filters),
             U(each),
             U(parts),
             U(train.into()),
-            U(relative.into()),
+            U(kind),
             F(NORM_EPS),
             F(NORM_MOMENTUM),
         ];

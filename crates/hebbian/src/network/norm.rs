@@ -5,7 +5,9 @@ use std::path::Path;
 use super::{NormKind, Tensors};
 use crate::collective::Parts;
 use crate::error::{Error, Result};
-use crate::ops::{BatchStatistics, affine, affine_in_place};
+use crate::ops::{
+    BatchStatistics, affine, affine_in_place, batch_norm_backward, rectify, unrectify,
+};
 
 /// Added to variances before the square root.
 pub(crate) const EPS: f32 = 1e-5;
@@ -72,6 +74,9 @@ impl BatchNorm {
         out.resize(z.len(), 0.0);
         let (scale, shift) = self.affine(&used);
         affine(z, &scale, &shift, out);
+        if self.kind == NormKind::BatchRelu {
+            rectify(out);
+        }
         used
     }
 
@@ -140,6 +145,27 @@ impl BatchNorm {
     fn apply(&self, z: &mut [f32], by: &Normalised) {
         let (scale, shift) = self.affine(by);
         affine_in_place(z, &scale, &shift);
+        if self.kind == NormKind::BatchRelu {
+            rectify(z);
+        }
+    }
+
+    /// Gradient of normalising a batch, of which this process has `z` (rows x
+    /// C), by its own statistics, which `by` holds. Turns `d_out`, the
+    /// gradient by what came out, into that by `z` in place, and returns the
+    /// gradients by `gamma` and `beta`, which are those of the whole batch.
+    pub(crate) fn backward(
+        &self,
+        z: &[f32],
+        by: &Normalised,
+        d_out: &mut [f32],
+        parts: Parts<'_>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        if self.kind == NormKind::BatchRelu {
+            let (scale, shift) = self.affine(by);
+            unrectify(z, &scale, &shift, d_out);
+        }
+        batch_norm_backward(z, by, &self.gamma, d_out, parts)
     }
 
     /// Scale and shift of each channel.
@@ -154,7 +180,7 @@ impl BatchNorm {
 
     fn factor(&self) -> Vec<f32> {
         match self.kind {
-            NormKind::Batch => vec![1.0; self.var.len()],
+            NormKind::Batch | NormKind::BatchRelu => vec![1.0; self.var.len()],
             NormKind::Relative => {
                 let mean = self.var.iter().sum::<f32>() / self.var.len() as f32;
                 self.var.iter().map(|v| ((v + EPS) / (mean + EPS)).sqrt()).collect()

@@ -11,6 +11,9 @@ use crate::ops::Geometry;
 pub const PRESETS: &[(&str, &str)] = &[
     ("cifar-6", include_str!("presets/cifar-6.toml")),
     ("cifar-6-backprop", include_str!("presets/cifar-6-backprop.toml")),
+    ("imagenet-10", include_str!("presets/imagenet-10.toml")),
+    ("vgg-11", include_str!("presets/vgg-11.toml")),
+    ("vgg-16", include_str!("presets/vgg-16.toml")),
 ];
 
 /// Largest number of weights a network may have, so that a mistyped file is
@@ -87,6 +90,9 @@ pub enum NormKind {
     /// output times `sqrt((var_c + eps) / (mean(var) + eps))` of the running
     /// variances (the published code's "modified" batch norm).
     Relative,
+    /// Batch normalisation, then ReLU, as in the published VGG networks. The
+    /// activation before pooling remains.
+    BatchRelu,
 }
 
 /// Most numbers an image's map may have after a layer: 2^24, 64 MiB.
@@ -254,6 +260,41 @@ mod tests {
             (hebbian.biased_layer(), baseline.biased_layer().as_deref()),
             (None, Some("L1"))
         );
+    }
+
+    #[test]
+    fn networks_for_photos_have_the_published_maps() {
+        let maps = |name: &str| {
+            let spec = NetworkSpec::find(name).unwrap();
+            let maps = spec.geometries().unwrap().into_iter();
+            maps.map(|g| (g.pooled_height(), g.filters)).collect::<Vec<_>>()
+        };
+        let imagenet = [
+            (68, 96),
+            (66, 128),
+            (32, 192),
+            (30, 192),
+            (14, 256),
+            (12, 256),
+            (5, 384),
+            (3, 512),
+            (1, 4096),
+        ];
+        assert_eq!(maps("imagenet-10"), imagenet);
+        let vgg = [
+            (112, 64),
+            (56, 128),
+            (56, 256),
+            (28, 256),
+            (28, 512),
+            (14, 512),
+            (14, 512),
+            (7, 512),
+            (1, 4096),
+        ];
+        assert_eq!(maps("vgg-11"), vgg);
+        let deeper = maps("vgg-16");
+        assert_eq!((deeper.len(), deeper[12], deeper[13]), (14, (7, 512), (1, 4096)));
     }
 
     #[test]

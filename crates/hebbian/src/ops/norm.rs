@@ -133,6 +133,34 @@ pub fn affine_in_place(z: &mut [f32], scale: &[f32], shift: &[f32]) {
     });
 }
 
+/// `z = max(z, 0)`.
+pub(crate) fn rectify(z: &mut [f32]) {
+    z.par_chunks_mut(ROWS * 64).for_each(|z| {
+        simd(
+            #[inline(always)]
+            || z.iter_mut().for_each(|z| *z = z.max(0.0)),
+        );
+    });
+}
+
+/// Gradient of [`rectify`] after [`affine`]: `d` (rows x C) is 0 where
+/// `z * scale + shift` is not above 0.
+pub(crate) fn unrectify(z: &[f32], scale: &[f32], shift: &[f32], d: &mut [f32]) {
+    let c = scale.len();
+    d.par_chunks_mut(ROWS * c).zip(z.par_chunks(ROWS * c)).for_each(|(d, z)| {
+        simd(
+            #[inline(always)]
+            || {
+                for (d, z) in d.chunks_exact_mut(c).zip(z.chunks_exact(c)) {
+                    for (((d, &z), &scale), &shift) in d.iter_mut().zip(z).zip(scale).zip(shift) {
+                        *d = if z * scale + shift > 0.0 { *d } else { 0.0 };
+                    }
+                }
+            },
+        );
+    });
+}
+
 /// Gradient of normalisation by the statistics of a batch of which this process
 /// has `z` (rows x C). Turns `d_out` (rows x C) into the gradient by
 /// `z` in place, and returns the gradients by `gamma` and `beta`, which are
@@ -140,7 +168,7 @@ pub fn affine_in_place(z: &mut [f32], scale: &[f32], shift: &[f32]) {
 ///
 /// `out = factor * (gamma * xhat + beta)` with `xhat = (z - mean) / std`;
 /// `factor` is a constant to the gradient.
-pub fn batch_norm_backward(
+pub(crate) fn batch_norm_backward(
     z: &[f32],
     by: &Normalised,
     gamma: &[f32],

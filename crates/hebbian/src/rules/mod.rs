@@ -193,8 +193,11 @@ pub struct RuleInfo {
     pub name: &'static str,
     /// One line for people.
     pub summary: &'static str,
-    /// Default learning rate as published.
+    /// Learning rate as published.
     pub learning_rate: f64,
+    /// Learning rate times length of a patch at which pre-training gained most,
+    /// where that has been looked for.
+    pub over_patch: Option<f64>,
     build: fn(toml::Table) -> Result<Box<dyn Rule>>,
 }
 

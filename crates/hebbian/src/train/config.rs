@@ -9,20 +9,30 @@ use crate::network::HeadKind;
 
 /// Learning rate of every layer, or one for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a learning rate is a number, or a list of one number a layer")]
+#[serde(
+    untagged,
+    expecting = "a learning rate is a number, a list of one number a layer, or { over_patch = N }"
+)]
 pub enum LayerRates {
     /// The same for all.
     All(f64),
     /// `L1` first.
     Each(Vec<f64>),
+    /// So much over the length of the layer's patches: a rule that subtracts
+    /// what its weights explain is stable up to a rate in this proportion.
+    OverPatch {
+        /// Rate times length of a patch.
+        over_patch: f64,
+    },
 }
 
 impl LayerRates {
-    /// The rate of layer `index`, from 0.
-    pub fn of(&self, index: usize) -> f64 {
+    /// The rate of layer `index`, from 0, whose patches have so many numbers.
+    pub fn of(&self, index: usize, patch_len: usize) -> f64 {
         match self {
             Self::All(rate) => *rate,
             Self::Each(rates) => rates.get(index).copied().unwrap_or(0.0),
+            Self::OverPatch { over_patch } => over_patch / patch_len.max(1) as f64,
         }
     }
 }
@@ -104,7 +114,9 @@ impl PretrainConfig {
         in_range("pretrain.epochs", self.epochs, 1, 100_000)?;
         in_range("pretrain.batch", self.batch, 1, 1 << 16)?;
         match &self.lr {
-            LayerRates::All(rate) => number("pretrain.lr", *rate, 0.0, 1e3)?,
+            LayerRates::All(rate) | LayerRates::OverPatch { over_patch: rate } => {
+                number("pretrain.lr", *rate, 0.0, 1e3)?;
+            }
             LayerRates::Each(rates) if rates.len() != layers => {
                 let problem = format!("has {} numbers for {layers} layers", rates.len());
                 return Err(Error::config("pretrain.lr", problem));

@@ -102,7 +102,8 @@ pub fn pretrain(
                     let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
                     let done = cursor.epoch * steps + cursor.batch;
                     let factor = config.schedule.factor(done, config.epochs * steps);
-                    let rate = |layer| factor * config.lr.of(layer);
+                    let patch = |layer: usize| model.network.blocks[layer].geometry.patch_len();
+                    let rate = |layer| factor * config.lr.of(layer, patch(layer));
                     let rates: Vec<f64> = learning.clone().map(rate).collect();
                     let step = HebbianStep {
                         rule,

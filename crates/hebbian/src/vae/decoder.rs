@@ -11,8 +11,8 @@ use crate::Result;
 use crate::collective::Parts;
 use crate::network::{BatchNorm, NormKind, Normalised, Statistics, Tensors};
 use crate::ops::{
-    Geometry, TransposedGradients, Workspace, batch_norm_backward, max_unpool, max_unpool_backward,
-    transposed_backward, transposed_forward,
+    Geometry, TransposedGradients, Workspace, max_unpool, max_unpool_backward, transposed_backward,
+    transposed_forward,
 };
 
 /// Numbers one task rectifies.
@@ -140,8 +140,7 @@ impl Mirror {
         let g = &self.geometry;
         let unpools = self.unpool.as_ref().zip(winners);
         let z = if unpools.is_some() { &state.unpooled } else { &state.map };
-        let (by, gamma) = (&state.normalised, &self.norm.gamma);
-        (*d_gamma, *d_beta) = batch_norm_backward(z, by, gamma, d, Parts::whole());
+        (*d_gamma, *d_beta) = self.norm.backward(z, &state.normalised, d, Parts::whole());
         if let Some(((_, g), winners)) = unpools {
             spare.resize(state.map.len(), 0.0);
             max_unpool_backward(g, d, winners, spare);

@@ -139,7 +139,7 @@ fn settings_of(bench: &Bench) -> Result<Value> {
         all.insert(name.into(), settings.into());
     }
     Ok(json!({
-        "network": bench.spec()?,
+        "network": bench.spec,
         "sgd": { "lr": sgd.lr, "momentum": sgd.momentum, "weight_decay": sgd.weight_decay },
         "rules": all,
         "vae": {
@@ -183,7 +183,7 @@ impl PyTorch {
         let peer = format!("PyTorch ({form})");
         let subject = bench.subject(batch)?;
         let largest_difference = expected::compare(&peer, work, &subject, images, &got)?;
-        let (what, floor_macs) = (work.to_string(), work.floor(images)?);
+        let (what, floor_macs) = (work.to_string(), work.floor(&bench.spec, images)?);
         self.rows.push(PeerRow { what, form, images, floor_macs, timing, largest_difference });
         Ok(())
     }

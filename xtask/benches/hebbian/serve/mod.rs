@@ -6,6 +6,7 @@ mod server;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use hebbian_data::Size;
 use hebbian_search::{Gallery, Vectors};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub(crate) fn measure(bench: &Bench, root: &Path, seconds: u64) -> Result<Servin
     let gallery = Gallery::open(&folder)?;
     let server = Server::start(&hebb, &folder, bench.scratch.path())?;
 
-    let input = Input::open(root, QUERIES)?;
+    let input = Input::open(root, Size::square(32), QUERIES)?;
     let post = |body: &[u8]| {
         let head = format!(
             "POST /api/search?k={K} HTTP/1.1\r\nHost: {}\r\nContent-Type: image/jpeg\r\n\

@@ -34,18 +34,22 @@ pub(crate) fn measure(bench: &Bench, round: usize) -> Result<Steps> {
         let subject = bench.subject(batch)?;
         steps.add(bench, Work::Forward, Form::Engine, batch)?;
         for name in RULES {
-            if round == 0 {
-                steps.compare(name, &subject)?;
+            if bench.is_usual() {
+                if round == 0 {
+                    steps.compare(name, &subject)?;
+                }
+                // One image at any batch size: its time is in proportion.
+                if index == 0 {
+                    steps.add(bench, Work::Hebbian(name), Form::Naive, 1)?;
+                }
+                steps.add(bench, Work::Hebbian(name), Form::Published, batch)?;
             }
-            // One image at any batch size: its time is in proportion.
-            if index == 0 {
-                steps.add(bench, Work::Hebbian(name), Form::Naive, 1)?;
-            }
-            steps.add(bench, Work::Hebbian(name), Form::Published, batch)?;
             steps.add(bench, Work::Hebbian(name), Form::Engine, batch)?;
         }
         steps.add(bench, Work::Supervised, Form::Engine, batch)?;
-        steps.add(bench, Work::Vae, Form::Engine, batch)?;
+        if bench.is_usual() {
+            steps.add(bench, Work::Vae, Form::Engine, batch)?;
+        }
     }
     steps.rows.push(extraction(bench)?);
     Ok(steps)
@@ -83,9 +87,10 @@ impl Steps {
     ) -> Result<()> {
         eprintln!("{work}, {form}, {images}");
         let inputs = bench.inputs(images.max(bench.batches[0]))?;
-        let timing = work.measure_apart(&bench.device, form, &inputs, images, bench.runs)?;
+        let on = (bench.spec.name.as_str(), bench.device.as_str());
+        let timing = work.measure_apart(on, form, &inputs, images, bench.runs)?;
         let form = matches!(work, Work::Hebbian(_)).then_some(form);
-        let (what, floor_macs) = (work.to_string(), work.floor(images)?);
+        let (what, floor_macs) = (work.to_string(), work.floor(&bench.spec, images)?);
         self.rows.push(Row { what, form, images, floor_macs, timing });
         Ok(())
     }
@@ -96,7 +101,7 @@ fn extraction(bench: &Bench) -> Result<Row> {
     eprintln!("extraction from files");
     let rule = rule(RULES[1])?;
     let preprocess = bench.input.preprocess.clone();
-    let model = Model::new(bench.spec()?, rule.as_ref(), preprocess, 0)?;
+    let model = Model::new(bench.spec.clone(), rule.as_ref(), preprocess, 0)?;
     let images = bench.input.images.subset(&(0..bench.images).collect::<Vec<_>>());
     let layer = FeatureLayer::Layer(model.network.depth());
     let timing = Timing::of(bench.runs, || {
@@ -110,7 +115,7 @@ fn extraction(bench: &Bench) -> Result<Row> {
         ensure!(seen == images.len(), "only {seen} of {} images can be read", images.len());
         Ok::<_, anyhow::Error>(())
     })?;
-    let floor_macs = Work::Forward.floor(images.len())?;
+    let floor_macs = Work::Forward.floor(&bench.spec, images.len())?;
     let what = "extraction from files".to_owned();
     Ok(Row { what, form: None, images: images.len(), floor_macs, timing })
 }

@@ -8,7 +8,6 @@ use hebbian::network::{Head, Linear, Network, NetworkSpec, Tensors};
 use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 
-use crate::NETWORK;
 use crate::input::Input;
 
 /// Classes of the images and of the classifier.
@@ -30,11 +29,10 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// Random weights and the first `batch` images.
-    pub(crate) fn new(input: &Input, batch: usize) -> Result<Self> {
+    pub(crate) fn new(spec: &NetworkSpec, input: &Input, batch: usize) -> Result<Self> {
         let (x, labels) = input.batch(batch)?;
         ensure!(labels.len() == batch, "only {} of {batch} images can be read", labels.len());
-        let mut network =
-            Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, Activation::Relu, 0)?;
+        let mut network = Network::new(spec.clone(), Projection::Plain, Activation::Relu, 0)?;
         let mut head = Head::new(network.feature_len(network.depth()), CLASSES, 0);
         Trainer::default().gradients(&mut network, &mut head, &x, &labels, &[], false);
         Ok(Self { network, head, x, labels })
@@ -83,10 +81,9 @@ impl Subject {
     }
 
     /// Reads such a file.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub(crate) fn read(spec: &NetworkSpec, path: &Path) -> Result<Self> {
         let mut tensors = Tensors::from_bytes(path, &fs_err::read(path)?)?;
-        let mut network =
-            Network::new(NetworkSpec::find(NETWORK)?, Projection::Plain, Activation::Relu, 0)?;
+        let mut network = Network::new(spec.clone(), Projection::Plain, Activation::Relu, 0)?;
         for (index, block) in network.blocks.iter_mut().enumerate() {
             let (g, layer) = (block.geometry, index + 1);
             let shape = [g.filters, g.kernel, g.kernel, g.channels];

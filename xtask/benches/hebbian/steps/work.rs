@@ -15,7 +15,6 @@ use hebbian::vae::VaeTrainer;
 
 use super::forms::{self, Form};
 use super::{CLASSES, RULES, Subject, VaeSubject, floor};
-use crate::NETWORK;
 use crate::peers::json_lines;
 use crate::timing::Timing;
 
@@ -67,8 +66,8 @@ pub(crate) fn rule(name: &str) -> Result<Box<dyn Rule>> {
 
 impl Work {
     /// The fewest multiply-accumulates for so many images.
-    pub(crate) fn floor(self, images: usize) -> Result<u64> {
-        let layers = NetworkSpec::find(NETWORK)?.geometries()?;
+    pub(crate) fn floor(self, spec: &NetworkSpec, images: usize) -> Result<u64> {
+        let layers = spec.geometries()?;
         Ok(match self {
             Self::Forward => floor::forward(&layers, images),
             Self::Hebbian(name) => floor::hebbian(&layers, images, rule(name)?.reconstruction()),
@@ -156,7 +155,7 @@ impl Work {
     /// the memory of another; `inputs` is a file of [`Subject::write`].
     pub(super) fn measure_apart(
         self,
-        device: &str,
+        (network, device): (&str, &str),
         form: Form,
         inputs: &Path,
         images: usize,
@@ -164,7 +163,7 @@ impl Work {
     ) -> Result<Timing> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--row", &self.to_string(), "--form", &form.to_string()]);
-        command.args(["--device", device]);
+        command.args(["--network", network, "--device", device]);
         command.arg("--inputs").arg(inputs);
         command.args(["--images", &images.to_string(), "--runs", &runs.to_string()]);
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;

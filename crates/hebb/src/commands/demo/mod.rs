@@ -307,9 +307,9 @@ fn rank(
     queries: &Matrix,
     sample: &Sample,
 ) -> Result<Searched> {
-    let options = EvaluateOptions { ks: vec![K], truncate: None, exclude_self: false };
+    let options = EvaluateOptions { ks: vec![K], truncate: None };
     let (known, asked) = (sample.train.labels(), sample.test.labels());
-    let found = evaluate(gallery, &known, queries, &asked, &options, |_, _| {})?;
+    let found = evaluate(gallery, &known, queries, &asked, None, &options, |_, _| {})?;
     let whole = found.mean_average_precision.iter().find(|m| m.whole_gallery);
     let at_k = found.precision.iter().find(|p| p.k == K);
     let retrieval = Retrieval {

@@ -25,6 +25,10 @@ use archive::{latest, walk};
 const RUN_BYTES: u64 = 4 << 20;
 /// The longest gap that is read over rather than jumped.
 const GAP_BYTES: u64 = 64 << 10;
+/// The names of classes that archives have by number, one a line, 0 first; lies beside them.
+pub(crate) const CLASSES_FILE: &str = "classes.txt";
+/// The most of it that is read, in bytes.
+const MAX_CLASSES_BYTES: u64 = 1 << 26;
 /// The longest class number that is read, in bytes.
 const MAX_CLS: u64 = 32;
 
@@ -88,7 +92,9 @@ fn together(
         return Err(Error::Empty { path: shown.to_path_buf() });
     }
     let bad = |problem| Error::format(shown, problem);
-    let mut classes = shards::class_names(&labels, None).map_err(bad)?;
+    let numbered = labels.iter().any(Option::is_some);
+    let names = if numbered { class_names(&shards)? } else { None };
+    let mut classes = shards::class_names(&labels, names).map_err(bad)?;
     if classes.is_empty() || part != Part::All {
         let paths: Vec<&str> = shards.iter().flat_map(Shard::paths).collect();
         let layout = Layout::read(&paths);
@@ -105,6 +111,20 @@ fn together(
     }
     let (starts, len) = shards::starts(shards.iter().map(|shard| shard.images.len()));
     Ok(Opened { source: Arc::new(Tar { kind, shards, starts, len }), labels, classes })
+}
+
+/// The names of the classes, from the file beside the archives where there is one.
+fn class_names(shards: &[Shard]) -> Result<Option<Vec<String>>> {
+    let folder = shards.first().and_then(|shard| shard.path.parent());
+    let Some(path) = folder.map(|folder| folder.join(CLASSES_FILE)).filter(|path| path.is_file())
+    else {
+        return Ok(None);
+    };
+    let file = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
+    let mut text = String::new();
+    let read = file.take(MAX_CLASSES_BYTES).read_to_string(&mut text);
+    read.map_err(|e| Error::format(&path, format!("it is no text ({e})")))?;
+    Ok(Some(text.lines().map(str::to_owned).collect()))
 }
 
 /// Leaves the images of `rows`, which are in order, counted over all shards.

@@ -10,8 +10,9 @@ struct Shape {
     parts: u32,
     // 1 in training: by the batch's statistics, which move the running ones.
     train: u32,
-    // 1 where the channels keep their relative variance.
-    relative: u32,
+    // Bit 0 where the channels keep their relative variance, bit 1 where ReLU
+    // follows.
+    kind: u32,
     eps: f32,
     momentum: f32,
 }
@@ -120,7 +121,7 @@ fn merge(@builtin(local_invocation_index) lane: u32) {
     let mean_variance = lane_values[0] / f32(c);
     for (var i = lane; i < c; i += LANES) {
         var factor = 1.0;
-        if (shape.relative == 1u) {
+        if ((shape.kind & 1u) != 0u) {
             factor = sqrt((running[c + i] + shape.eps) / (mean_variance + shape.eps));
         }
         let scale = learned[i] * used[c + i] * factor;
@@ -142,12 +143,30 @@ fn normalise(
     let entry = id.y * groups.x * LANES + id.x;
     if (entry < shape.rows * shape.c) {
         let channel = entry % shape.c;
-        map[entry] = z[entry] * by[3u * shape.c + channel] + by[4u * shape.c + channel];
+        let value = normalised(entry, channel);
+        map[entry] = select(value, max(value, 0.0), (shape.kind & 2u) != 0u);
+    }
+}
+
+fn normalised(entry: u32, channel: u32) -> f32 {
+    return z[entry] * by[3u * shape.c + channel] + by[4u * shape.c + channel];
+}
+
+// ---- the gradient where ReLU follows: that by its input, to begin with.
+@group(0) @binding(9) var<storage, read> d_map: array<f32>;
+
+@compute @workgroup_size(LANES)
+fn through_relu(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let entry = id.y * groups.x * LANES + id.x;
+    if (entry < shape.rows * shape.c) {
+        map[entry] = select(0.0, d_map[entry], normalised(entry, entry % shape.c) > 0.0);
     }
 }
 
 // ---- the gradient: a part's sums of d and of d xhat, C each.
-@group(0) @binding(9) var<storage, read> d_map: array<f32>;
 @group(0) @binding(10) var<storage, read_write> part_sums: array<f32>;
 
 @compute @workgroup_size(LANES)

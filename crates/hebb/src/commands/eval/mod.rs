@@ -1,32 +1,24 @@
 //! `hebb eval`
 
-use std::collections::HashMap;
+mod parts;
+mod retrieval;
 
 use anyhow::Result;
 use hebbian::engine::Device;
-use hebbian::network::{FeatureLayer, Model};
-use hebbian::train::{accuracy, for_each_features, score};
-use hebbian_data::{Dataset, Images};
+use hebbian::train::{accuracy, score};
 use hebbian_lab::kernel;
+use hebbian_search::Gallery;
 use hebbian_search::metrics::{
-    EvaluateOptions, MeanAveragePrecision, PrecisionAt, RetrievalReport, evaluate,
+    EvaluateOptions, MeanAveragePrecision, PrecisionAt, RetrievalReport,
 };
-use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Vectors};
 use serde::Serialize;
+
+use parts::Parts;
+use retrieval::Retrieval;
 
 use super::shared::{cached, labels_in, load_model, open, print_json};
 use crate::cli::EvalArgs;
 use crate::ui::{Progress, percent, print_table, say};
-
-/// How retrieval is measured.
-pub struct Retrieval {
-    /// Depths and the like.
-    pub options: EvaluateOptions,
-    /// Components of a Nystroem map fitted to the gallery, or none.
-    pub nystroem: Option<usize>,
-    /// Seed that draws its basis.
-    pub seed: u64,
-}
 
 #[derive(Serialize, Default)]
 struct Report {
@@ -36,6 +28,9 @@ struct Report {
     retrieval: Option<RetrievalReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nystroem: Option<usize>,
+    /// Parts of the queries that other processes have to rank before there is a report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_parts: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -77,15 +72,21 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(path) = &args.gallery {
         let gallery = Gallery::open(path)?;
         gallery.check_model(&model.fingerprint()?)?;
-        let (data, images) = match args.exclude_self {
-            true => in_order(&gallery, data, images)?,
-            false => (data, images),
-        };
+        let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate };
         let exclude_self = args.exclude_self;
-        let options = EvaluateOptions { ks: args.k.clone(), truncate: args.truncate, exclude_self };
-        let how = Retrieval { options, nystroem: args.nystroem, seed: 0 };
-        report.retrieval =
-            Some(retrieval(&model, &gallery, &data, &images, &how, &device, &mut progress)?);
+        let how = Retrieval { options, exclude_self, nystroem: args.nystroem, seed: 0 };
+        let work = how.work(&model, &gallery, (&data, &images), &device)?;
+        let parts = Parts::open(args.parts.as_deref(), &work.question())?;
+        let shard = args.shard.map_or(0..work.parts(), |shard| shard.rows(work.parts()));
+        for part in shard {
+            if parts.load(part)?.is_none() {
+                parts.store(part, &work.rank(part, &mut progress)?)?;
+            }
+        }
+        match parts.sum(work.parts())? {
+            Ok(sums) => report.retrieval = Some(sums.report()),
+            Err(missing) => report.missing_parts = Some(missing),
+        }
         report.nystroem = args.nystroem;
     }
     if args.common.json {
@@ -100,74 +101,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(r) = &report.retrieval {
         print_retrieval(r)?;
     }
-    Ok(())
-}
-
-/// The images in the gallery's order; refuses those that are not the gallery's, one by one.
-fn in_order(gallery: &Gallery, data: Dataset, images: Images) -> Result<(Dataset, Images)> {
-    let rows: HashMap<String, usize> = (0..data.len()).map(|row| (data.id(row), row)).collect();
-    let order: Option<Vec<usize>> =
-        gallery.items().map(|item| rows.get(&item.id).copied()).collect();
-    match order {
-        Some(order) if order.len() == data.len() => {
-            Ok((data.subset(&order), images.subset(&order)))
-        }
-        _ => {
-            let problem = "needs the very images that the gallery holds";
-            Err(hebbian::Error::config("--exclude-self", problem).into())
-        }
+    if let Some(missing) = report.missing_parts {
+        eprintln!("{missing} parts of the queries are not ranked yet; the last shard reports");
     }
-}
-
-/// Ranks the gallery for every image of `data`; the queries' features go
-/// through a file, so that memory stays bounded.
-pub fn retrieval(
-    model: &Model,
-    gallery: &Gallery,
-    data: &Dataset,
-    images: &Images,
-    how: &Retrieval,
-    device: &Device,
-    progress: &mut Progress,
-) -> Result<RetrievalReport> {
-    let layer = FeatureLayer::of(model, Some(&gallery.info().layer))?;
-    let beside = tempfile::tempdir()?;
-    let dim = gallery.info().dim;
-    let info = GalleryInfo::new(dim, model.fingerprint()?, "queries", layer.to_string());
-    let mut writer = GalleryWriter::create(beside.path().join("queries"), info, false)?;
-    let mut rows = Vec::new();
-    for_each_features(model, layer, images, device, "queries", &mut |e| progress.on(e), |r, f| {
-        rows.extend(r.to_vec());
-        let items = super::index::items(data, r);
-        writer.push(&items, &f).map_err(|e| hebbian::Error::Data(e.to_string()))
-    })?;
-    let queries = writer.finish()?;
-    // Classes are matched by name: the two sets may number them differently.
-    let mut names: Vec<String> = data.classes().to_vec();
-    names.extend(gallery.items().filter_map(|item| item.label.clone()));
-    names.sort();
-    names.dedup();
-    let number = |name: &String| names.binary_search(name).ok().and_then(|n| u32::try_from(n).ok());
-    let of_query = |&row: &usize| data.label(row).and_then(|l| number(&data.classes()[l as usize]));
-    let query_labels: Vec<_> = rows.iter().map(of_query).collect();
-    let gallery_labels: Vec<_> =
-        gallery.items().map(|item| item.label.as_ref().and_then(number)).collect();
-    let mapped = match how.nystroem {
-        None => None,
-        Some(components) => {
-            let map = kernel::fit(gallery, components, how.seed)?;
-            let at = |name: &str| beside.path().join(name);
-            let gallery = kernel::apply(&map, gallery, &at("mapped gallery"))?;
-            Some((gallery, kernel::apply(&map, &queries, &at("mapped queries"))?))
-        }
-    };
-    let (vectors, queries): (&dyn Vectors, &dyn Vectors) = match &mapped {
-        None => (gallery, &queries),
-        Some((gallery, queries)) => (gallery, queries),
-    };
-    let mut count = progress.counter("ranking");
-    let (known, asked, options) = (&gallery_labels, &query_labels, &how.options);
-    Ok(evaluate(vectors, known, queries, asked, options, &mut count)?)
+    Ok(())
 }
 
 /// Prints a retrieval report.
