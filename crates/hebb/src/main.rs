@@ -3,6 +3,8 @@
 
 mod cli;
 mod commands;
+mod dashboard;
+mod interrupt;
 mod report;
 mod settings;
 mod ui;
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         const QUIET: [&str; 2] =
             [hebbian_search::gallery::ITEMS_THREAD, hebbian_data::source::parquet::PARQUET_THREAD];
+        dashboard::restore();
         if !std::thread::current().name().is_some_and(|name| QUIET.contains(&name)) {
             hook(panic);
         }
@@ -30,6 +33,10 @@ fn main() -> ExitCode {
             // A reader that went away, as `head` does, is no failure.
             if commands::is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
+            }
+            if let Some(interrupted) = error.downcast_ref::<interrupt::Interrupted>() {
+                eprintln!("{interrupted}");
+                return ExitCode::from(interrupted.code());
             }
             eprintln!("error: {error:#}");
             ExitCode::from(if commands::is_usage(&error) { 2 } else { 1 })

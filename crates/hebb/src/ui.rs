@@ -15,12 +15,20 @@ const NAMED: usize = 5;
 #[derive(Default)]
 pub struct Progress {
     stage: Option<(ProgressBar, String, Instant)>,
+    /// Something else is on the terminal.
+    silent: bool,
 }
 
 impl Progress {
+    /// Says nothing of what is to come, while the terminal is taken.
+    pub fn silence(&mut self, silent: bool) {
+        self.silent = silent;
+    }
+
     /// Takes an event of a long job.
     pub fn on(&mut self, event: Event<'_>) {
         match event {
+            _ if self.silent => {}
             Event::Stage { name, done, total } => self.begin(name, done, total),
             Event::Step { done, text } => self.step(done, text),
             Event::End => self.end(),

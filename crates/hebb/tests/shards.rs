@@ -3,34 +3,8 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{at, fails, ok, run_with_kills, same_end, scratch};
-use hebbian_data::{Dataset, seed};
-
-/// The images of `photos` as four shards with labels, in random order; a file in between is no
-/// image. Returns the pattern.
-fn shards(photos: &str, folder: &str) -> String {
-    let data = Dataset::open(Path::new(photos)).unwrap();
-    std::fs::create_dir_all(folder).unwrap();
-    let order = seed::shuffled(data.len(), 0, "shards");
-    for (shard, rows) in order.chunks(data.len().div_ceil(4)).enumerate() {
-        let file = std::fs::File::create(format!("{folder}/train-{shard}.tar")).unwrap();
-        let mut builder = tar::Builder::new(file);
-        let mut add = |name: String, content: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            builder.append_data(&mut header, name, content).unwrap();
-        };
-        for &row in rows {
-            add(format!("{row:05}.png"), &data.images().encoded(row).unwrap());
-            add(format!("{row:05}.cls"), data.label(row).unwrap().to_string().as_bytes());
-        }
-        add("broken.jpg".to_owned(), b"no image");
-        builder.finish().unwrap();
-    }
-    format!("{folder}/train-{{0..3}}.tar")
-}
+use common::{at, fails, ok, run_with_kills, same_end, scratch, shards};
+use hebbian_data::seed;
 
 #[test]
 fn every_command_takes_shards_and_a_killed_run_ends_the_same() {

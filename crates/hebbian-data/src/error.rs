@@ -118,6 +118,14 @@ pub enum Error {
         /// The decoder's answer.
         reason: String,
     },
+    /// What holds many images can no longer be read: a file of them, or a disk.
+    #[error("{what}: {problem}; make it readable again and go on from there")]
+    Lost {
+        /// The file, or an image.
+        what: String,
+        /// What happened to it.
+        problem: String,
+    },
     /// Not one image of a whole run could be decoded.
     #[error("none of the {asked} images could be read; the first, {first}: {reason}")]
     NothingReadable {
@@ -197,6 +205,11 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// A file that holds many images is lost.
+    pub(crate) fn lost(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Lost { what: path.display().to_string(), problem: problem.into() }
     }
 
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {

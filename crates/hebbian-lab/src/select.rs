@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use hebbian::error::{Error, Result};
+use hebbian::train::Stop;
 
 use crate::grid::percent;
 use crate::spec::same;
@@ -78,6 +79,8 @@ pub struct Options {
     /// A file of results that this run adds its own to; what it holds already
     /// is not done again.
     pub results: Option<PathBuf>,
+    /// Ends the run after the step in hand, or before the next cell.
+    pub stop: Stop,
 }
 
 impl Options {

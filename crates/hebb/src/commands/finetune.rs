@@ -7,7 +7,7 @@ use hebbian_data::Dataset;
 use serde_json::json;
 
 use super::shared::{
-    absolute, cached, depth, labelled, labels_in, load_model, open, open_run, print_json,
+    absolute, cached, depth, labelled, labels_in, load_model, open, open_run, print_json, trained,
 };
 use crate::cli::FinetuneArgs;
 use crate::settings::Settings;
@@ -49,7 +49,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         ("model", base),
         ("layer", args.layer.clone().unwrap_or_else(|| "last".into())),
     ];
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
+    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
     let mut progress = Progress::default();
     let mut model = match (&from, &args.model) {
         (Some(checkpoint), _) => checkpoint.model.clone(),
@@ -63,18 +63,20 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
     }
     train.images = cached(train.images, &args.common, model.preprocess.size, &mut progress)?;
     let (labels, classes) = (train.labels.len(), data.classes().to_vec());
-    let (model, skipped) = finetune(
-        model,
-        &train,
-        validation.as_ref(),
-        &classes,
-        &settings.finetune,
-        &device,
-        Some(&mut run),
-        from,
-        &mut |event| progress.on(event),
-    )?;
-    model.save(&run.model_path())?;
+    let (run, model, skipped) = trained(&args.run, run, &mut progress, |run, progress| {
+        finetune(
+            model,
+            &train,
+            validation.as_ref(),
+            &classes,
+            &settings.finetune,
+            &device,
+            Some(run),
+            from,
+            &mut |event| progress.on(event),
+        )
+    })?;
+    run.finish(&model)?;
     if args.common.json {
         return print_json(&json!({
             "model": run.model_path(),

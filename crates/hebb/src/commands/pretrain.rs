@@ -6,11 +6,11 @@ use anyhow::Result;
 use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
-use hebbian::train::{Checkpoint, RunFolder, check_rule, pretrain, pretrain_vae};
+use hebbian::train::{Checkpoint, Every, RunFolder, check_rule, pretrain, pretrain_vae};
 use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
-use super::shared::{absolute, cached, open, open_run, print_json};
+use super::shared::{absolute, cached, open, open_run, print_json, trained};
 use crate::cli::{PretrainArgs, RunArgs};
 use crate::report::filters_png;
 use crate::settings::{Method, QUICK_LAYERS, Settings};
@@ -32,13 +32,19 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     let validation = validation.map(|data| data.images());
     let mut inputs = vec![("data", absolute(&args.data.data))];
     inputs.extend(args.validation.as_deref().map(|path| ("validation", absolute(path))));
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
+    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?)?;
     let mut progress = Progress::default();
     let [height, width, _] = settings.network()?.input;
     let images = cached(images, &args.common, Size { height, width }, &mut progress)?;
-    let (model, skipped) =
-        train(&settings, &images, validation.as_ref(), &device, &mut run, from, &mut progress)?;
-    model.save(&run.model_path())?;
+    let model = match &from {
+        Some(checkpoint) => checkpoint.model.clone(),
+        None => settings.model(&images, &mut progress)?,
+    };
+    let (run, model, skipped) = trained(&args.run, run, &mut progress, |run, progress| {
+        let (images, run) = ((&images, validation.as_ref()), (run, from));
+        train(&settings, model, images, &device, run, progress)
+    })?;
+    run.finish(&model)?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
     write_atomically(&args.run.out.join("filters.png"), &picture)?;
@@ -75,7 +81,8 @@ pub fn quick(
     // What was begun otherwise, as with fewer images, is begun anew.
     let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
     let out = out.to_owned();
-    let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every: 60.0 };
+    let checkpoint_every = Every::default();
+    let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every, dashboard: false };
     let (mut run, from) = open_run(&run, &config)?;
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
@@ -90,7 +97,7 @@ pub fn quick(
     let run_folder = Some(&mut run);
     let (model, _) =
         pretrain(model, rule.as_ref(), images, config, device, run_folder, from, observer)?;
-    Ok(model.save(&run.model_path())?)
+    Ok(run.finish(&model)?)
 }
 
 /// The settings asked for.
@@ -162,24 +169,19 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
 /// from a checkpoint.
 fn train(
     settings: &Settings,
-    images: &Images,
-    validation: Option<&Images>,
+    model: Model,
+    (images, validation): (&Images, Option<&Images>),
     device: &Device,
-    run: &mut RunFolder,
-    from: Option<Checkpoint>,
+    (run, from): (&mut RunFolder, Option<Checkpoint>),
     progress: &mut Progress,
-) -> Result<(Model, Vec<Skipped>)> {
-    let model = match &from {
-        Some(checkpoint) => checkpoint.model.clone(),
-        None => settings.model(images, progress)?,
-    };
+) -> hebbian::Result<(Model, Vec<Skipped>)> {
     let run = Some(run);
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-    Ok(match settings.method {
+    match settings.method {
         Method::Hebbian => {
             let (rule, config) = (settings.rule()?, &settings.pretrain);
-            pretrain(model, rule.as_ref(), images, config, device, run, from, observer)?
+            pretrain(model, rule.as_ref(), images, config, device, run, from, observer)
         }
-        Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer)?,
-    })
+        Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer),
+    }
 }

@@ -2,20 +2,21 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hebbian::error::Error;
 use hebbian::network::Model;
 use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
-use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, labelled_subset};
+use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Size, Skipped, labelled_subset};
 pub use hebbian_lab::data::{labels_in, select};
 use hebbian_search::{Gallery, Store};
 use hebbian_stores::{ServerStore, check_address, is_address};
 use serde::Serialize;
 
 use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
-use crate::ui::Progress;
+use crate::dashboard;
+use crate::interrupt::stoppable;
+use crate::ui::{Progress, report_skipped};
 
 /// Opens a data set with the labels given beside it.
 pub fn open(args: &DataArgs) -> Result<Dataset> {
@@ -67,16 +68,44 @@ pub fn depth(model: &Model, layer: Option<&str>) -> Result<usize> {
 
 /// Makes or reopens a run folder.
 pub fn open_run(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
-    let every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
-        Error::config("--checkpoint-every", "must be a number of seconds from 0 on")
-    })?;
+    if args.dashboard {
+        dashboard::check("--dashboard")?;
+    }
     let run = if args.resume {
         RunFolder::resume(&args.out, config)?
     } else {
         RunFolder::create(&args.out, config, args.overwrite)?
     };
     let from = run.load()?;
-    Ok((run.every(every), from))
+    Ok((run.every(args.checkpoint_every), from))
+}
+
+/// How to go on with a run that was stopped.
+const GO_ON: &str = "go on with the same command and --resume";
+
+/// Trains a run, which signals stop, with its dashboard if that is asked for; returns the run and
+/// what came of it.
+pub fn trained(
+    args: &RunArgs,
+    run: RunFolder,
+    progress: &mut Progress,
+    train: impl FnOnce(&mut RunFolder, &mut Progress) -> hebbian::Result<(Model, Vec<Skipped>)>,
+) -> Result<(RunFolder, Model, Vec<Skipped>)> {
+    let shown = args.dashboard.then_some(args.out.as_path());
+    progress.silence(args.dashboard);
+    let trained = stoppable(GO_ON, shown, |stop| {
+        let mut run = run.until(stop);
+        let (model, skipped) = train(&mut run, progress)?;
+        Ok((run, model, skipped))
+    });
+    progress.silence(false);
+    if let Some(skipped) = trained.as_ref().ok().map(|(_, _, skipped)| skipped)
+        && args.dashboard
+        && !skipped.is_empty()
+    {
+        report_skipped(skipped);
+    }
+    trained
 }
 
 /// The labelled images of a data set: all of them, or the share asked for.
