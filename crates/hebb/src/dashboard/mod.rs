@@ -76,8 +76,7 @@ impl Dashboard {
         let end = Arc::new(AtomicBool::new(false));
         let (run, ended) = (run.to_owned(), Arc::clone(&end));
         let shown = move || {
-            let keys = "q stops the run after the step in hand, with a checkpoint; \
-                        once more ends it at once";
+            let keys = "q saves a checkpoint and stops the run; again: at once";
             show(&run, keys, |key| {
                 if key.is_some_and(ends) {
                     if stop.is_asked() {

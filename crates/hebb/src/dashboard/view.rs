@@ -288,3 +288,64 @@ fn duration(seconds: f64) -> String {
         (h, _, _) => format!("{} days {} h", h / 24, h % 24),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::*;
+
+    /// What is drawn of a run with these lines of metrics, a second after the last.
+    fn drawn(lines: &str, (width, height): (u16, u16)) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
+        let mut history = History::of(folder.path());
+        history.refresh().unwrap();
+        let seconds = history.number("time").unwrap_or(0.0) + 1.0;
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
+        let view = View { history: &history, now, keys: "q quits", colours: false };
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| view.draw(frame)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    fn lines(values: &str) -> String {
+        let line = |n: usize| {
+            let (time, step, rate) = (1000.0 + n as f64, 10 * n, 1000 + 100 * (n % 3));
+            let value = 1.0 / n as f64;
+            let values = values.replace("VALUE", &value.to_string());
+            format!(
+                "{{\"time\":{time},\"stage\":\"s\",\"step\":{step},\"steps\":1000,\"epoch\":1,\
+                 \"images_per_second\":{rate},\"skipped\":3,\"memory_mib\":2048.0,{values}}}\n"
+            )
+        };
+        (1..=50).map(line).collect()
+    }
+
+    #[test]
+    fn a_run_fits_on_terminals_of_any_size() {
+        let hebbian = lines("\"change\":[VALUE,0.01],\"spread\":[VALUE,0.5]");
+        let shown = drawn(&hebbian, (80, 24));
+        for words in [
+            "epoch 2  step 500 of 1,000",
+            "50 %, 49 s left",
+            "L1  ░░░░░░░░░░░░░░░░░░░░░░ 0.02",
+            "L2  ███████████░░░░░░░░░░░ 0.50",
+            "images/s: 1,200 now, 1,200 at best (100 %)",
+            "memory 2,048 MiB   no checkpoint   3 images left out",
+        ] {
+            assert!(shown.contains(words), "{words}\n{shown}");
+        }
+        let tuning = lines("\"batch_loss\":VALUE,\"batch_accuracy\":0.5");
+        let shown = drawn(&tuning, (120, 40));
+        assert!(shown.contains("accuracy while training") && shown.contains("steps"), "{shown}");
+        for lines in [&hebbian, &tuning, ""] {
+            for size in [(200, 60), (80, 24), (20, 6), (3, 2), (1, 1)] {
+                drawn(lines, size);
+            }
+        }
+    }
+}
