@@ -31,7 +31,7 @@ fn quit(mut child: Child, run: &str) -> (Output, String) {
     while std::fs::metadata(format!("{run}/metrics.jsonl")).map_or(0, |file| file.len()) == 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_millis(700));
     child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     let output = child.wait_with_output().unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -47,7 +47,7 @@ fn a_run_is_watched_and_stopped_on_a_terminal() {
     let dir = scratch(20);
     let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
     let base = ["pretrain", &photos, "--network", &network, "--set", "pretrain.batch=4"];
-    let base = [&base[..], &["--epochs", "300"]].concat();
+    let base = [&base[..], &["--epochs", "120"]].concat();
     let (unbroken, run) = (at(&dir, "a"), at(&dir, "b"));
     let again = [&base[..], &["--out", &run, "--resume"]].concat();
     let with = [&again[..], &["--dashboard"]].concat();
