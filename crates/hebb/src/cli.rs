@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hebbian::rules::RULES;
+use hebbian::train::Every;
 use hebbian_data::Share;
 
 pub use self::experiment::{ExperimentCommand, ExperimentReportArgs, ExperimentRunArgs};
@@ -35,7 +36,8 @@ Start with:
   hebb pretrain PHOTOS --out RUN     learn from images without labels
 
 Standard output is data, standard error is talk. Exit code 2: the command line
-or a setting is wrong; 1: something failed."
+or a setting is wrong; 1: something failed; 130 or 143: Ctrl-C or SIGTERM stopped
+a training, which saved a checkpoint first (the second one ends it at once)."
 )]
 pub struct Cli {
     /// What to do.
@@ -57,7 +59,9 @@ Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
   hebb pretrain 'shards/train-{000..150}.tar' --epochs 1 --out runs/large
-  hebb pretrain photos/ --out runs/photos --resume
+  hebb pretrain photos/ --out runs/photos --resume            (go on where it stopped)
+  hebb pretrain photos/ --out runs/photos --checkpoint-every 500steps
+  hebb pretrain photos/ --out runs/photos --dashboard         (or: hebb watch runs/photos)
   hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
   hebb pretrain photos/ --out runs/l --set pretrain.lr='{ over_patch = 1 }'       (a rate a layer)
   hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
@@ -66,7 +70,12 @@ Examples:
 The VAE is the papers' baseline: the network is the encoder of a variational
 autoencoder, trained by gradients on the same images. Its network is, unless
 another is asked for, cifar-6-backprop, which has biases. The last epoch is
-kept; with --validation, that of the lowest loss on those images, as published.")]
+kept; with --validation, that of the lowest loss on those images, as published.
+
+Ctrl-C or SIGTERM: the step in hand is finished and a checkpoint saved; the exit
+code is 130 or 143, and --resume goes on to the same bits. OUT/metrics.jsonl and,
+for `tensorboard --logdir OUT`, an event file have the curves; OUT/skipped.jsonl
+names the images that could not be read.")]
     Pretrain(PretrainArgs),
     /// Tune a network and a classifier with the few labels there are.
     #[command(after_help = "\
@@ -81,8 +90,30 @@ Examples:
 A hidden layer of the classifier is tuned with the network; its output is the
 image's `code`, a short vector to search by: hebb index --layer code-binary.
 Only the labels trained on are ever used (protocol strict). --set
-finetune.protocol=published keeps the epoch that is best on --validation.")]
+finetune.protocol=published keeps the epoch that is best on --validation.
+
+Ctrl-C or SIGTERM saves a checkpoint first, as in hebb pretrain; --resume goes on.")]
     Finetune(FinetuneArgs),
+    /// Watch a run on the terminal, while it goes on or afterwards.
+    #[command(after_help = "\
+Curves, winners' spread by layer, throughput against the best seen, time left,
+memory, the last checkpoint and images left out, from what the run writes into
+its folder: it may have been started anywhere. q quits, and the run goes on.
+hebb pretrain and hebb finetune show the same with --dashboard, where q stops the
+run as SIGTERM does.
+
+Winners' spread says how evenly the neurons of a layer share the patches: the
+perplexity of their shares over their number, 1 where all have the same. A
+neuron's share is its part of the gates where neurons compete (soft-WTA and its
+like), and of the squared responses elsewhere.
+
+Example:
+  hebb watch runs/photos")]
+    Watch {
+        /// The run's folder.
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+    },
     /// Judge features that stay as they are by classifiers trained on them.
     #[command(after_help = "\
 Classifiers:
@@ -240,9 +271,13 @@ pub struct RunArgs {
     /// Throw away the run that is in the folder.
     #[arg(long)]
     pub overwrite: bool,
-    /// Seconds between checkpoints (one is written at each epoch's end too).
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
-    pub checkpoint_every: f64,
+    /// Time between checkpoints (90s, 10m, 2h), or at every so many steps
+    /// (500steps); at the ends of epochs there is one too.
+    #[arg(long, default_value_t = Every::default(), value_name = "TIME|STEPS")]
+    pub checkpoint_every: Every,
+    /// Show curves, throughput and time left on the whole terminal.
+    #[arg(long)]
+    pub dashboard: bool,
 }
 
 /// How many of the labels to use.

@@ -3,6 +3,8 @@
 
 mod cli;
 mod commands;
+mod dashboard;
+mod interrupt;
 mod processes;
 mod report;
 mod settings;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         const QUIET: [&str; 2] =
             [hebbian_search::gallery::ITEMS_THREAD, hebbian_data::source::parquet::PARQUET_THREAD];
+        dashboard::restore();
         if !std::thread::current().name().is_some_and(|name| QUIET.contains(&name)) {
             hook(panic);
         }
@@ -30,8 +33,13 @@ fn main() -> ExitCode {
         // A reader that went away, as `head` does, is no failure.
         Err(error) if commands::is_closed_pipe(&error) => 0,
         Err(error) => {
-            eprintln!("error: {error:#}{}", processes::whose());
-            if commands::is_usage(&error) { 2 } else { 1 }
+            if let Some(interrupted) = error.downcast_ref::<interrupt::Interrupted>() {
+                eprintln!("{interrupted}");
+                interrupted.code()
+            } else {
+                eprintln!("error: {error:#}{}", processes::whose());
+                if commands::is_usage(&error) { 2 } else { 1 }
+            }
         }
     };
     processes::leave(code);

@@ -152,15 +152,15 @@ impl Settings {
     }
 
     /// The rule, with checked parameters.
-    pub fn rule(&self) -> Result<Box<dyn Rule>> {
-        Ok(rules::build(&self.rule.name, self.rule.params.clone())?)
+    pub fn rule(&self) -> hebbian::Result<Box<dyn Rule>> {
+        rules::build(&self.rule.name, self.rule.params.clone())
     }
 
     /// The rule that a network is made for; none where it has biases or is
     /// trained as a VAE: then its projections are plain.
     pub fn rule_of(&self, spec: &NetworkSpec) -> Result<Option<Box<dyn Rule>>> {
         let has_rule = self.method == Method::Hebbian && spec.biased_layer().is_none();
-        has_rule.then(|| self.rule()).transpose()
+        Ok(has_rule.then(|| self.rule()).transpose()?)
     }
 
     /// The network, for the size of images asked for.

@@ -17,6 +17,7 @@ const NAMED: usize = 5;
 #[derive(Default)]
 pub struct Progress {
     stage: Option<(ProgressBar, String, Instant)>,
+    /// Something else is on the terminal, or another process speaks for all.
     silent: bool,
 }
 
@@ -24,6 +25,11 @@ impl Progress {
     /// Of what several processes do, which the first shows for all.
     pub fn of(processes: &Processes) -> Self {
         Self { silent: !processes.is_first(), ..Self::default() }
+    }
+
+    /// Says nothing of what is to come, while the terminal is taken.
+    pub fn silence(&mut self, silent: bool) {
+        self.silent = silent;
     }
 
     /// Takes an event of a long job.

@@ -3,32 +3,10 @@
 
 mod common;
 
-use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
-use common::{at, fails, hebb, ok, run_with_kills, same_end, scratch, stderr, stdout};
+use common::{at, fails, hebb, ok, run_with_kills, same_end, scratch, shards, stderr, stdout};
 use hebbian_data::{Dataset, seed};
-
-/// The images of `photos` as four shards with labels, in random order; a file in each is no image.
-/// Returns the pattern.
-fn shards(photos: &str, folder: &str) -> String {
-    let quarter = (Dataset::open(Path::new(photos)).unwrap().len() / 4).to_string();
-    let pack = ["data", "pack", photos, "--out", folder, "--images", &quarter];
-    let pattern = ok(&pack).trim().to_owned();
-    assert_eq!(pattern, format!("{folder}/{{000000..000003}}.tar"));
-    for shard in 0..4 {
-        let path = format!("{folder}/{shard:06}.tar");
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        // Over the zeros at the end.
-        (&file).seek(SeekFrom::End(-1024)).unwrap();
-        let mut builder = tar::Builder::new(&file);
-        let mut header = tar::Header::new_ustar();
-        header.set_size(8);
-        builder.append_data(&mut header, "broken.jpg", &b"no image"[..]).unwrap();
-        builder.finish().unwrap();
-    }
-    pattern
-}
 
 #[test]
 fn what_can_not_be_packed_is_refused() {
@@ -91,7 +69,7 @@ fn every_command_takes_shards_and_a_killed_run_ends_the_same() {
     let indexed: serde_json::Value = serde_json::from_str(&indexed).unwrap();
     assert_eq!([&indexed["added"], &indexed["unreadable"]], [300, 4]);
     let predicted = ok(&["predict", &data, "--model", &tuned]);
-    assert_eq!(predicted.lines().filter(|line| line.contains("000002/")).count(), 75);
+    assert_eq!(predicted.lines().filter(|line| line.contains("train-2/")).count(), 75);
     let features = at(&dir, "features.safetensors");
     ok(&["extract", &data, "--model", &tuned, "--out", &features]);
 }
@@ -100,13 +78,13 @@ fn every_command_takes_shards_and_a_killed_run_ends_the_same() {
 fn a_shard_that_is_cut_short_or_missing_is_named() {
     let dir = scratch(4);
     let data = shards(&at(&dir, "photos"), &at(&dir, "shards"));
-    let second = at(&dir, "shards/000001.tar");
+    let second = at(&dir, "shards/train-1.tar");
     let whole = std::fs::read(&second).unwrap();
     std::fs::write(&second, &whole[..whole.len() / 2]).unwrap();
     let pretrain =
         ["pretrain", &data, "--network", &at(&dir, "small.toml"), "--out", &at(&dir, "run")];
-    fails(&pretrain, 1, &["000001.tar", "the archive ends", "make the archive again"]);
+    fails(&pretrain, 1, &["train-1.tar", "the archive ends", "make the archive again"]);
     std::fs::remove_file(&second).unwrap();
-    fails(&pretrain, 1, &["000001.tar", "can't open"]);
+    fails(&pretrain, 1, &["train-1.tar", "can't open"]);
     fails(&["data", "describe", "x-{0..y}.tar"], 1, &["\"y\" is no whole number"]);
 }

@@ -13,6 +13,9 @@ use crate::{Error, Images, Order, Result, Share, Size};
 
 /// Batches decoded ahead of the one in use.
 const AHEAD: usize = 2;
+/// Images in a row that the system may refuse before the data counts as lost:
+/// a few files may be, a disk that is gone is not a few files.
+const REFUSED: usize = 64;
 
 /// Decoded images of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Batch {
     pub pixels: Vec<u8>,
     /// Of every image.
     pub size: Size,
+    /// The images that were left out.
+    pub skipped: Vec<Skipped>,
 }
 
 /// An image that was left out, and why.
@@ -40,10 +45,11 @@ pub struct Skipped {
 ///
 /// Decoded in parallel, at most two batches ahead; images that lie in shards are
 /// read by a thread of its own, from front to back, a window ahead. An image that
-/// can't be read is left out of its batch and told by [`Batches::skipped`]; a
+/// can't be read is left out of its batch and told by [`Batch::skipped`]; a
 /// batch may be left with none, so that the n-th batch is always the same. The
-/// iterator yields an error, and then ends, for a position out of range, a batch size of 0, a size out of range,
-/// or when not one image could be read.
+/// iterator yields an error, and then ends, for a position out of range, a batch
+/// size of 0, a size out of range, when the data is lost ([`Error::Lost`]), or
+/// when not one image of a whole order could be read.
 pub fn batches(images: &Images, order: Order, batch_size: usize, size: Size) -> Batches {
     shared_batches(images, order, batch_size, Share::ALL, size)
 }
@@ -63,10 +69,10 @@ pub fn shared_batches(
     let decoder = std::thread::Builder::new().name("hebbian-batches".to_owned()).spawn({
         let send = send.clone();
         move || {
-            let mut decoder = Decoder { images, size, read: 0, first: None };
+            let mut decoder = Decoder { images, size, read: 0, first: None, refused: 0 };
             let run = || -> Result<()> {
                 check(&decoder.images, order.rows(), batch_size, size)?;
-                let whole = order.len();
+                let (whole, is_whole) = (order.len(), order.is_whole());
                 let order = order.share(batch_size, share);
                 let asked = order.len();
                 let pixels = decoder.images.are_cached(size);
@@ -79,7 +85,8 @@ pub fn shared_batches(
                         return Ok(());
                     }
                 }
-                if share == Share::ALL { decoder.finish(asked) } else { Ok(()) }
+                // The rest of an order says nothing about what came before.
+                if is_whole && share == Share::ALL { decoder.finish(asked) } else { Ok(()) }
             };
             if let Err(error) = run() {
                 // Likewise.
@@ -99,11 +106,9 @@ pub fn shared_batches(
     Batches { receive: Some(receive), decoder, skipped: Vec::new() }
 }
 
-type Decoded = (Batch, Vec<Skipped>);
-
 /// The iterator that [`batches`] returns.
 pub struct Batches {
-    receive: Option<Receiver<Result<Decoded>>>,
+    receive: Option<Receiver<Result<Batch>>>,
     decoder: Option<JoinHandle<()>>,
     skipped: Vec<Skipped>,
 }
@@ -131,8 +136,8 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.receive.as_ref()?.recv() {
-            Ok(Ok((batch, skipped))) => {
-                self.skipped.extend(skipped);
+            Ok(Ok(batch)) => {
+                self.skipped.extend_from_slice(&batch.skipped);
                 Some(Ok(batch))
             }
             Ok(Err(error)) => Some(Err(self.stop().err().unwrap_or(error))),
@@ -165,17 +170,19 @@ struct Decoder {
     size: Size,
     read: usize,
     first: Option<Skipped>,
+    /// Images in a row that the system refused.
+    refused: usize,
 }
 
 impl Decoder {
-    fn decode(&mut self, images: Vec<Read>) -> Result<Decoded> {
+    fn decode(&mut self, images: Vec<Read>) -> Result<Batch> {
         let (size, bytes) = (self.size, self.size.bytes());
         let mut pixels = vec![0; images.len() * bytes];
-        let decoded: Vec<(usize, Option<String>)> = pool()?.install(|| {
+        let decoded: Vec<(usize, Option<Error>)> = pool()?.install(|| {
             let each = images.into_par_iter().zip(pixels.par_chunks_mut(bytes));
             each.map(|((row, stored), out)| {
                 let decoded = self.images.decode_into(row, stored, size, out);
-                (row, decoded.err().map(reason))
+                (row, decoded.err())
             })
             .collect()
         });
@@ -183,8 +190,13 @@ impl Decoder {
         let mut skipped = Vec::new();
         for (position, (row, failure)) in decoded.into_iter().enumerate() {
             match failure {
-                Some(reason) => skipped.push(Skipped { row, id: self.images.id(row), reason }),
+                Some(error) => {
+                    let id = self.images.id(row);
+                    let error = self.check_lost(&id, error)?;
+                    skipped.push(Skipped { row, id, reason: reason(error) });
+                }
                 None => {
+                    self.refused = 0;
                     let from = position * bytes;
                     pixels.copy_within(from..from + bytes, kept.len() * bytes);
                     kept.push(row);
@@ -194,7 +206,21 @@ impl Decoder {
         pixels.truncate(kept.len() * bytes);
         self.read += kept.len();
         self.first = self.first.take().or_else(|| skipped.first().cloned());
-        Ok((Batch { rows: kept, pixels, size }, skipped))
+        Ok(Batch { rows: kept, pixels, size, skipped })
+    }
+
+    /// Whether what kept image `id` from being read ends the work.
+    fn check_lost(&mut self, id: &str, error: Error) -> Result<Error> {
+        match error {
+            Error::Lost { .. } => return Err(error),
+            Error::Io { .. } => self.refused += 1,
+            _ => self.refused = 0,
+        }
+        if self.refused < REFUSED {
+            return Ok(error);
+        }
+        let problem = format!("and the {} images before it can't be read ({error})", REFUSED - 1);
+        Err(Error::Lost { what: id.to_owned(), problem })
     }
 
     fn finish(self, asked: usize) -> Result<()> {

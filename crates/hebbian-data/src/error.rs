@@ -119,6 +119,14 @@ pub enum Error {
         /// The decoder's answer.
         reason: String,
     },
+    /// What holds many images can no longer be read: a file of them, or a disk.
+    #[error("{what}: {problem}; make it readable again and go on from there")]
+    Lost {
+        /// The file, or an image.
+        what: String,
+        /// What happened to it.
+        problem: String,
+    },
     /// Not one image of a whole run could be decoded.
     #[error("none of the {asked} images could be read; the first, {first}: {reason}")]
     NothingReadable {
@@ -204,6 +212,11 @@ impl Error {
             }
             Self::Io { action, path, reason: innermost.to_string() }
         }
+    }
+
+    /// A file that holds many images is lost.
+    pub(crate) fn lost(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Lost { what: path.display().to_string(), problem: problem.into() }
     }
 
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {

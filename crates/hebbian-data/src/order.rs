@@ -52,6 +52,11 @@ impl Order {
         self.rows().is_empty()
     }
 
+    /// Whether nothing was left out at its beginning.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.next == 0
+    }
+
     /// Leaves out the next `n` of them, as those of an epoch that are done.
     #[must_use]
     pub fn skip(mut self, n: usize) -> Self {

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use common::{class_folders, few, shared};
 use hebbian_data::decode::{self, Colour};
-use hebbian_data::{Dataset, Error, Images, Share, Size, batches, cache, seed, shared_batches};
+use hebbian_data::{
+    Dataset, Error, Images, Order, Share, Size, batches, cache, seed, shared_batches,
+};
 use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgba, RgbaImage};
 use proptest::prelude::*;
 
@@ -112,9 +114,10 @@ fn batches_keep_the_order_and_tell_what_they_skip() {
     let images = damaged_folder(dir.path());
     let order = seed::shuffled(30, 1, "epoch");
     let mut run = batches(&images, order.clone().into(), 8, SIZE);
-    let mut rows = Vec::new();
+    let (mut rows, mut told) = (Vec::new(), Vec::new());
     for batch in run.by_ref() {
         let batch = batch.unwrap();
+        told.extend_from_slice(&batch.skipped);
         assert_eq!(batch.pixels.len(), batch.rows.len() * SIZE.bytes());
         for (row, pixels) in batch.rows.iter().zip(batch.pixels.chunks(SIZE.bytes())) {
             assert_eq!(pixels, images.decode_at(*row, SIZE).unwrap());
@@ -124,6 +127,7 @@ fn batches_keep_the_order_and_tell_what_they_skip() {
     let readable: Vec<usize> = order.into_iter().filter(|row| ![3, 7].contains(row)).collect();
     assert_eq!(rows, readable);
     let mut skipped = run.skipped();
+    assert_eq!(skipped, told);
     skipped.sort_by_key(|s| s.row);
     assert_eq!(skipped.iter().map(|s| s.row).collect::<Vec<_>>(), [3, 7]);
     assert_eq!(skipped[0].id, images.id(3));
@@ -180,8 +184,30 @@ fn batches_that_can_not_be_made_end_with_an_error() {
     // The n-th batch is the same whatever can be read of those before it.
     let rows = batches(&images, vec![3, 7, 5].into(), 1, SIZE).map(|batch| batch.unwrap().rows);
     assert_eq!(rows.collect::<Vec<_>>(), [vec![], vec![], vec![5]]);
+    // The rest of an order may well be unreadable.
+    let rest = Order::from(vec![5, 3, 7]).skip(1);
+    let rows = batches(&images, rest, 2, SIZE).map(|batch| batch.unwrap().rows);
+    assert_eq!(rows.collect::<Vec<_>>(), [vec![0; 0]]);
     // Left early, the decoder stops and is joined.
     drop(batches(&images, (0..30).cycle().take(1_000_000).collect(), 1, SIZE));
+}
+
+#[test]
+fn a_folder_that_goes_away_ends_the_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("disk");
+    let ids = class_folders(&few(100), &root);
+    let images = Dataset::open(&root).unwrap().images();
+    // A few files may go.
+    ids[..20].iter().for_each(|id| fs_err::remove_file(root.join(id)).unwrap());
+    let order: Vec<usize> = (0..100).collect();
+    let kept = batches(&images, order.clone().into(), 8, SIZE).map(|batch| batch.unwrap().rows);
+    assert_eq!(kept.map(|rows| rows.len()).sum::<usize>(), 80);
+    fs_err::rename(&root, dir.path().join("elsewhere")).unwrap();
+    let error = batches(&images, order.into(), 8, SIZE).find_map(Result::err).unwrap();
+    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains(&ids[63]) && message.contains("63 images before it"), "{message}");
 }
 
 #[test]

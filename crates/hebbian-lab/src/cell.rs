@@ -6,8 +6,8 @@ use hebbian::engine::Device;
 use hebbian::error::Result;
 use hebbian::network::{FeatureLayer, Model};
 use hebbian::train::{
-    self, FinetuneConfig, LabelledImages, Protocol, RunFolder, accuracy, check_labels, finetune,
-    score,
+    self, FinetuneConfig, LabelledImages, Protocol, RunFolder, Stop, accuracy, check_labels,
+    finetune, score,
 };
 use hebbian_data::Dataset;
 use serde::Serialize;
@@ -158,6 +158,7 @@ impl<'a> Job<'a> {
         &self,
         stage: &Stage<'_>,
         device: &Device,
+        stop: &Stop,
         observer: train::Observer<'_>,
     ) -> Result<CellResult> {
         let work = self.out.join("work").join(&self.key.id);
@@ -174,7 +175,9 @@ impl<'a> Job<'a> {
         let Judged { model, protocol, accuracy, top5, test_images } =
             match &self.experiment.classifier {
                 Classifier::FineTuned => {
-                    let model = self.finetuned(stage, &few, &work, device, &mut ticking)?;
+                    let run = RunFolder::resume(&work.join("finetune"), &self.key.text)?;
+                    let run = run.until(stop.clone());
+                    let model = self.finetuned(stage, &few, run, device, &mut ticking)?;
                     self.judge(model, &test, device, &mut ticking)?
                 }
                 Classifier::Frozen(frozen) => {
@@ -309,12 +312,10 @@ impl<'a> Job<'a> {
         &self,
         stage: &Stage<'_>,
         few: &LabelledImages,
-        work: &Path,
+        mut run: RunFolder,
         device: &Device,
         observer: train::Observer<'_>,
     ) -> Result<Model> {
-        let folder = work.join("finetune");
-        let mut run = RunFolder::resume(&folder, &self.key.text)?;
         if run.model_path().join("model.toml").is_file() {
             return Model::load(&run.model_path());
         }
@@ -331,7 +332,7 @@ impl<'a> Job<'a> {
         let run_in = Some(&mut run);
         let made =
             finetune(model, few, validation, classes, config, device, run_in, from, observer)?;
-        made.0.save(&run.model_path())?;
+        run.finish(&made.0)?;
         Ok(made.0)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
 use hebbian::network::write_atomically;
-use hebbian::train;
+use hebbian::train::{self, Stop};
 
 use crate::estimate::{Estimate, Rates, measure_forward};
 use crate::lock::Lock;
@@ -145,7 +145,8 @@ pub fn preview<'a>(
 /// goes wrong ends the run.
 ///
 /// # Errors
-/// Data that does not fit the experiment, reading and writing.
+/// Data that does not fit the experiment, reading and writing;
+/// [`Error::Stopped`] if it was asked to stop.
 pub fn run(
     experiment: &Experiment,
     data: &Data,
@@ -161,7 +162,8 @@ pub fn run(
     plan.collect()?;
     let mine: Vec<&Entry<'_>> = plan.entries.iter().filter(|entry| entry.mine).collect();
     let (forward, failed) = (measure_forward(experiment, device)?, HashMap::new());
-    let mut worker = Worker { experiment, data, out, device, plan: &plan, forward, failed };
+    let (plan, stop) = (&plan, &options.stop);
+    let mut worker = Worker { experiment, data, out, device, plan, stop, forward, failed };
     let (mut count, mut told) = (0, false);
     loop {
         let (mut busy, mut progress) = (0, false);
@@ -173,6 +175,7 @@ pub fn run(
             if entry.job.is_done() || worker.failed.contains_key(entry.job.id()) {
                 continue;
             }
+            check(stop)?;
             match worker.attempt(entry, &mine, observer)? {
                 Attempt::Busy => busy += 1,
                 Attempt::NothingToDo => {}
@@ -188,6 +191,7 @@ pub fn run(
             if !std::mem::replace(&mut told, true) {
                 observer(Event::Waiting { cells: busy });
             }
+            check(stop)?;
             std::thread::sleep(PATIENCE);
         }
     }
@@ -198,6 +202,11 @@ pub fn run(
         Some((entry.cell.to_string(), worker.failed.get(entry.job.id())?.clone()))
     });
     Ok(Outcome { lines, cells: mine.len(), done, known, failed: failed.collect() })
+}
+
+/// Whether the run goes on with the next cell.
+fn check(stop: &Stop) -> Result<()> {
+    if stop.is_asked() { Err(Error::Stopped { step: 0 }) } else { Ok(()) }
 }
 
 /// Keeps the experiment in its folder, with the networks it names.
@@ -226,6 +235,7 @@ struct Worker<'a> {
     out: &'a Path,
     device: &'a Device,
     plan: &'a Plan<'a>,
+    stop: &'a Stop,
     /// Seconds an operation of a forward pass.
     forward: f64,
     /// Stages and cells that can't be done, by name, and why.
@@ -254,7 +264,8 @@ impl Worker<'_> {
             if !stage.is_made() {
                 let (method, seed) = (entry.cell.method.name.as_str(), entry.cell.seed);
                 observer(Event::Stage { method, seed });
-                let made = stage.make(self.device, &mut |event| observer(Event::Training(event)));
+                let training = &mut |event: train::Event<'_>| observer(Event::Training(event));
+                let made = stage.make(self.device, self.stop, training);
                 if let Err(error) = made {
                     self.failed.insert(stage.id().to_owned(), diverged(error)?);
                 }
@@ -267,7 +278,7 @@ impl Worker<'_> {
         let left = left(self.experiment, self.data, self.plan, self.forward)?;
         observer(Event::Cell { cell: &entry.cell, done, of: mine.len(), left });
         let training = &mut |event: train::Event<'_>| observer(Event::Training(event));
-        match entry.job.run(stage, self.device, training) {
+        match entry.job.run(stage, self.device, self.stop, training) {
             Ok(result) => observer(Event::Found(&result)),
             Err(error) => {
                 let problem = diverged(error)?;

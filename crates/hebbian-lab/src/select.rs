@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use hebbian::error::{Error, Result};
+use hebbian::train::Stop;
 use hebbian_data::Share;
 
 use crate::grid::percent;
@@ -48,6 +49,8 @@ pub struct Options {
     /// A file of results that this run adds its own to; what it holds already
     /// is not done again.
     pub results: Option<PathBuf>,
+    /// Ends the run after the step in hand, or before the next cell.
+    pub stop: Stop,
 }
 
 impl Options {

@@ -7,8 +7,8 @@ use hebbian::error::{Error, Result};
 use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian::train::{
-    self, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, VaeConfig, accuracy,
-    for_each_features, pretrain, pretrain_vae, train_head,
+    self, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, Stop, VaeConfig,
+    accuracy, for_each_features, pretrain, pretrain_vae, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -146,8 +146,14 @@ impl<'a> Stage<'a> {
 
     /// Makes it; goes on from where a killed process left it. The caller
     /// holds its lock.
-    pub(crate) fn make(&self, device: &Device, observer: train::Observer<'_>) -> Result<()> {
-        let mut run = RunFolder::resume(&self.folder, &self.key.text)?;
+    pub(crate) fn make(
+        &self,
+        device: &Device,
+        stop: &Stop,
+        observer: train::Observer<'_>,
+    ) -> Result<()> {
+        let run = RunFolder::resume(&self.folder, &self.key.text)?;
+        let mut run = run.until(stop.clone());
         let mut watch = Stopwatch::open(&self.folder);
         let mut ticking = |event: train::Event<'_>| {
             // A clock that can't be written down only forgets.
@@ -159,7 +165,7 @@ impl<'a> Stage<'a> {
             None => (self.pretrained(self.method.pretraining.epochs(), work)?, Vec::new()),
             Some(asked) => self.pretrained_by_epochs(asked, work)?,
         };
-        model.save(&run.model_path())?;
+        run.finish(&model)?;
         let result = StageResult {
             experiment: self.experiment.name.clone(),
             data: self.experiment.data.name.clone(),

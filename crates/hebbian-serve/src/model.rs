@@ -56,7 +56,8 @@ impl ModelQueue {
         let Model { size, fingerprint, card, mut embed } = model;
         let answer = move |images: Vec<Vec<u8>>| {
             let n = images.len();
-            let batch = Batch { rows: (0..n).collect(), pixels: images.concat(), size };
+            let (rows, pixels) = ((0..n).collect(), images.concat());
+            let batch = Batch { rows, pixels, size, skipped: Vec::new() };
             let vectors = embed.embed(&batch).map_err(Problem::failed);
             let vectors = vectors.and_then(|vectors| match vectors.len() == n * dim {
                 true => Ok(vectors),

@@ -50,6 +50,12 @@ pub enum Error {
         /// Step of the run, from 1.
         step: usize,
     },
+    /// A run was asked to stop; its checkpoint is saved.
+    #[error("stopped after step {step}; a checkpoint is saved")]
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
     /// The device that was asked for is not there, or failed.
     #[error("{0}")]
     Device(String),
@@ -65,6 +71,12 @@ impl Error {
     /// A [`Error::Config`].
     pub fn config(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Config { field: field.into(), problem: problem.into() }
+    }
+
+    /// A [`Error::File`] of what a run can't write, with the system's reason.
+    pub(crate) fn unwritten(path: impl Into<PathBuf>, error: impl std::fmt::Display) -> Self {
+        let then = "see to that, and the run goes on from its last checkpoint with --resume";
+        Self::file(path, format!("can't be written ({error}); {then}"))
     }
 
     /// A [`Error::File`].

@@ -111,7 +111,7 @@ fn learn(
 ) -> Vec<f64> {
     let learning = first..first + rates.len();
     let step = HebbianStep { rule, x, learning, rates, measure };
-    engine.hebbian_step(network, &step).unwrap()
+    engine.hebbian_step(network, &step).unwrap().into_iter().map(|of| of.change).collect()
 }
 
 /// The update `dW` of one step of a network of one layer, which it moves on.

@@ -11,8 +11,8 @@ use hebbian::engine::Device;
 use hebbian::network::{HeadKind, Model, NetworkSpec, Tensors};
 use hebbian::rules::{self, Rule};
 use hebbian::train::{
-    Checkpoint, Event, FinetuneConfig, LabelledImages, LayerRates, PretrainConfig, PretrainOrder,
-    Protocol, RunFolder, finetune, pretrain,
+    Checkpoint, Event, Every, FinetuneConfig, LabelledImages, LayerRates, PretrainConfig,
+    PretrainOrder, Protocol, RunFolder, finetune, pretrain,
 };
 use hebbian_data::{
     Augmentation, Dataset, Images, OpenOptions, Part, Preprocess, Size, Skipped, Whitening,
@@ -303,7 +303,7 @@ fn a_run_goes_on_with_another_number_of_processes() {
                 None => RunFolder::create(&path, "", true).unwrap(),
                 Some(_) => RunFolder::resume(&path, "").unwrap(),
             });
-            let mut folder = folder.map(|folder| folder.every(Duration::ZERO));
+            let mut folder = folder.map(|folder| folder.every(Every::Time(Duration::ZERO)));
             let (start, rule, run) = (start.clone(), rule.as_ref(), folder.as_mut());
             let observer = &mut no_observer;
             pretrain(start, rule, &images, &config, device, run, from, observer).unwrap().0

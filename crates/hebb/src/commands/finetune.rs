@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::shared::{
     absolute, cached, depth, labelled, labels_in, load_model, model_of_first, open, open_run,
-    print_json,
+    print_json, trained,
 };
 use crate::cli::FinetuneArgs;
 use crate::processes::Processes;
@@ -60,7 +60,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         ("model", base),
         ("layer", args.layer.clone().unwrap_or_else(|| "last".into())),
     ];
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
     let mut progress = Progress::of(&processes);
     let mut model = match (&from, &args.model) {
         (Some(checkpoint), _) => checkpoint.model.clone(),
@@ -79,19 +79,21 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         cached(images, &args.common, size, &mut Progress::default())
     })?;
     let (labels, classes) = (train.labels.len(), data.classes().to_vec());
-    let (model, skipped) = finetune(
-        model,
-        &train,
-        validation.as_ref(),
-        &classes,
-        &settings.finetune,
-        &device,
-        run.as_mut(),
-        from,
-        &mut |event| progress.on(event),
-    )?;
-    let Some(run) = run else { return Ok(()) };
-    model.save(&run.model_path())?;
+    let trained = trained(&args.run, run, &mut progress, |run, progress| {
+        finetune(
+            model,
+            &train,
+            validation.as_ref(),
+            &classes,
+            &settings.finetune,
+            &device,
+            run,
+            from,
+            &mut |event| progress.on(event),
+        )
+    })?;
+    let Some((run, model, skipped)) = trained else { return Ok(()) };
+    run.finish(&model)?;
     if args.common.json {
         return print_json(&json!({
             "model": run.model_path(),

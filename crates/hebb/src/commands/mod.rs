@@ -16,6 +16,7 @@ mod search;
 mod serve;
 mod shared;
 mod update;
+mod watch;
 
 use anyhow::Result;
 
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Data(args) => data::run(args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
+        Command::Watch { run } => watch::run(&run),
         Command::Probe(args) => probe::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Extract(args) => extract::run(&args),

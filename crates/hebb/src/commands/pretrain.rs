@@ -6,11 +6,11 @@ use anyhow::Result;
 use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
-use hebbian::train::{Checkpoint, RunFolder, check_rule, pretrain, pretrain_vae};
+use hebbian::train::{Checkpoint, Every, RunFolder, check_rule, pretrain, pretrain_vae};
 use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
-use super::shared::{absolute, cached, model_of_first, open, open_run, print_json};
+use super::shared::{absolute, cached, model_of_first, open, open_run, print_json, trained};
 use crate::cli::{PretrainArgs, RunArgs};
 use crate::processes::Processes;
 use crate::report::filters_png;
@@ -38,7 +38,7 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     let (device, settings, images, validation) = processes.agree(prepare())?;
     let mut inputs = vec![("data", absolute(&args.data.data))];
     inputs.extend(args.validation.as_deref().map(|path| ("validation", absolute(path))));
-    let (mut run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
     processes.check_same("images", &images.len().to_string())?;
     let mut progress = Progress::of(&processes);
     let [height, width, _] = settings.network()?.input;
@@ -49,11 +49,12 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         Some(checkpoint) => checkpoint.model.clone(),
         None => model_of_first(&processes, || settings.model(&images, &mut progress))?,
     };
-    let all_images = (&images, validation.as_ref());
-    let (model, skipped) =
-        train(&settings, model, all_images, &device, (run.as_mut(), from), &mut progress)?;
-    let Some(run) = run else { return Ok(()) };
-    model.save(&run.model_path())?;
+    let trained = trained(&args.run, run, &mut progress, |run, progress| {
+        let images = (&images, validation.as_ref());
+        train(&settings, model, images, &device, (run, from), progress)
+    })?;
+    let Some((run, model, skipped)) = trained else { return Ok(()) };
+    run.finish(&model)?;
     let first = &model.network.blocks[0];
     let picture = filters_png(&first.weights, first.geometry.kernel, FILTERS_A_ROW, FILTER_SCALE);
     write_atomically(&args.run.out.join("filters.png"), &picture)?;
@@ -89,7 +90,8 @@ pub fn quick(
     let config = settings.to_config(&[("data", absolute(data))])?;
     // What was begun otherwise, as with fewer images, is begun anew.
     let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
-    let run = RunArgs { out: out.to_owned(), resume, overwrite: !resume, checkpoint_every: 60.0 };
+    let (out, checkpoint_every) = (out.to_owned(), Every::default());
+    let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every, dashboard: false };
     let (mut run, from) = open_run(&run, &config, &Processes::alone())?;
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
@@ -103,7 +105,7 @@ pub fn quick(
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
     let (model, _) =
         pretrain(model, rule.as_ref(), images, config, device, run.as_mut(), from, observer)?;
-    Ok(model.save(&out.join("model"))?)
+    Ok(run.map_or(Ok(()), |run| run.finish(&model))?)
 }
 
 /// The settings asked for.
@@ -184,13 +186,13 @@ fn train(
     device: &Device,
     (run, from): (Option<&mut RunFolder>, Option<Checkpoint>),
     progress: &mut Progress,
-) -> Result<(Model, Vec<Skipped>)> {
+) -> hebbian::Result<(Model, Vec<Skipped>)> {
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-    Ok(match settings.method {
+    match settings.method {
         Method::Hebbian => {
             let (rule, config) = (settings.rule()?, &settings.pretrain);
-            pretrain(model, rule.as_ref(), images, config, device, run, from, observer)?
+            pretrain(model, rule.as_ref(), images, config, device, run, from, observer)
         }
-        Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer)?,
-    })
+        Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer),
+    }
 }

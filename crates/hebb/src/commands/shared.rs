@@ -2,21 +2,24 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hebbian::error::Error;
 use hebbian::network::Model;
 use hebbian::train::{Checkpoint, LabelledImages, RunFolder};
-use hebbian_data::{Amount, Dataset, Images, OpenOptions, Part, Share, Size, labelled_subset};
+use hebbian_data::{
+    Amount, Dataset, Images, OpenOptions, Part, Share, Size, Skipped, labelled_subset,
+};
 pub use hebbian_lab::data::{labels_in, select};
 use hebbian_search::{Gallery, Store};
 use hebbian_stores::{ServerStore, check_address, is_address};
 use serde::Serialize;
 
 use crate::cli::{AmountArgs, Common, DataArgs, PartArg, RunArgs};
+use crate::dashboard;
+use crate::interrupt::stoppable;
 use crate::processes::Processes;
-use crate::ui::Progress;
+use crate::ui::{Progress, report_skipped};
 
 /// Opens a data set with the labels given beside it.
 pub fn open(args: &DataArgs) -> Result<Dataset> {
@@ -120,16 +123,50 @@ pub fn open_run(
 }
 
 fn open_first(args: &RunArgs, config: &str) -> Result<(RunFolder, Option<Checkpoint>)> {
-    let every = Duration::try_from_secs_f64(args.checkpoint_every).map_err(|_| {
-        Error::config("--checkpoint-every", "must be a number of seconds from 0 on")
-    })?;
+    if args.dashboard {
+        dashboard::check("--dashboard")?;
+    }
     let run = if args.resume {
         RunFolder::resume(&args.out, config)?
     } else {
         RunFolder::create(&args.out, config, args.overwrite)?
     };
     let from = run.load()?;
-    Ok((run.every(every), from))
+    Ok((run.every(args.checkpoint_every), from))
+}
+
+/// How to go on with a run that was stopped.
+const GO_ON: &str = "go on with the same command and --resume";
+
+/// Trains a run, which signals stop, with its dashboard if that is asked for; returns the run and
+/// what came of it. A process without the run's folder trains along, and is stopped by the one
+/// that has it.
+pub fn trained(
+    args: &RunArgs,
+    run: Option<RunFolder>,
+    progress: &mut Progress,
+    train: impl FnOnce(Option<&mut RunFolder>, &mut Progress) -> hebbian::Result<(Model, Vec<Skipped>)>,
+) -> Result<Option<(RunFolder, Model, Vec<Skipped>)>> {
+    let shown = (args.dashboard && run.is_some()).then_some(args.out.as_path());
+    let tell = run.is_some() && shown.is_none();
+    if shown.is_some() {
+        progress.silence(true);
+    }
+    let trained = stoppable(GO_ON, (shown, tell), |stop| {
+        let mut run = run.map(|run| run.until(stop));
+        let (model, skipped) = train(run.as_mut(), progress)?;
+        Ok(run.map(|run| (run, model, skipped)))
+    });
+    if shown.is_some() {
+        progress.silence(false);
+    }
+    if let Ok(Some((_, _, skipped))) = &trained
+        && shown.is_some()
+        && !skipped.is_empty()
+    {
+        report_skipped(skipped);
+    }
+    trained
 }
 
 /// The labelled images of a data set: all of them, or the share asked for.

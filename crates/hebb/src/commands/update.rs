@@ -82,7 +82,7 @@ struct Plan {
 impl Update<'_> {
     /// Brings the gallery up to date, committing on the way.
     pub fn run(&self, writer: &mut GalleryWriter, progress: &mut Progress) -> Result<Changes> {
-        let contents = self.hash(progress);
+        let contents = self.hash(progress)?;
         let Plan { mut changes, copies, removals, compute } =
             self.plan(writer.gallery(), &contents);
         let gallery = writer.gallery().clone();
@@ -105,7 +105,7 @@ impl Update<'_> {
     }
 
     /// The content hash of every image that can be read.
-    fn hash(&self, progress: &mut Progress) -> Vec<Option<[u8; 32]>> {
+    fn hash(&self, progress: &mut Progress) -> Result<Vec<Option<[u8; 32]>>> {
         let len = self.images.len();
         let mut contents = Vec::with_capacity(len);
         let mut failed = Vec::new();
@@ -114,6 +114,9 @@ impl Update<'_> {
         for start in (0..len).step_by(HASHED) {
             let rows: Vec<usize> = (start..len.min(start + HASHED)).collect();
             for (&row, content) in rows.iter().zip(self.images.content_hashes(&rows)) {
+                if let Err(error @ hebbian_data::Error::Lost { .. }) = content {
+                    return Err(error.into());
+                }
                 if let Err(error) = &content {
                     let (id, reason) = (self.images.id(row), error.to_string());
                     failed.push(Skipped { row, id, reason });
@@ -126,7 +129,7 @@ impl Update<'_> {
         if !failed.is_empty() {
             report_skipped(&failed);
         }
-        contents
+        Ok(contents)
     }
 
     fn plan(&self, gallery: &Gallery, contents: &[Option<[u8; 32]>]) -> Plan {

@@ -85,6 +85,30 @@ pub fn scratch(each: usize) -> tempfile::TempDir {
     folder
 }
 
+/// The images of `photos` as four shards with labels, in random order; a file in between is no
+/// image. Returns the pattern.
+pub fn shards(photos: &str, folder: &str) -> String {
+    let data = hebbian_data::Dataset::open(Path::new(photos)).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    let order = hebbian_data::seed::shuffled(data.len(), 0, "shards");
+    for (shard, rows) in order.chunks(data.len().div_ceil(4)).enumerate() {
+        let file = std::fs::File::create(format!("{folder}/train-{shard}.tar")).unwrap();
+        let mut builder = tar::Builder::new(file);
+        let mut add = |name: String, content: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        for &row in rows {
+            add(format!("{row:05}.png"), &data.images().encoded(row).unwrap());
+            add(format!("{row:05}.cls"), data.label(row).unwrap().to_string().as_bytes());
+        }
+        add("broken.jpg".to_owned(), b"no image");
+        builder.finish().unwrap();
+    }
+    format!("{folder}/train-{{0..3}}.tar")
+}
+
 /// `folder/name` as text.
 pub fn at(folder: &tempfile::TempDir, name: &str) -> String {
     folder.path().join(name).to_str().expect("UTF-8").to_owned()
@@ -134,12 +158,14 @@ pub fn run_with_kills(arguments: &[&str], rng: &mut impl rand::Rng) -> usize {
     }
 }
 
-/// The metrics without what depends on the clock.
+/// The metrics without what depends on the clock and the machine.
 fn metrics(run: &str) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("images_per_second");
+        for key in ["time", "images_per_second", "memory_mib"] {
+            line.as_object_mut().unwrap().remove(key);
+        }
         line
     });
     lines.collect()

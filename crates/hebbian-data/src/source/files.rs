@@ -102,7 +102,14 @@ impl Source for Files {
             let reason = format!("the file is longer than {MAX_FILE} bytes");
             return Err(Error::Unreadable { id: self.id(index).into_owned(), reason });
         }
-        Ok(Stored::Encoded(file.read(0, file.len())?.into()))
+        match file.read(0, file.len()) {
+            Ok(bytes) => Ok(Stored::Encoded(bytes.into())),
+            // One image, of which the others know nothing.
+            Err(Error::Lost { problem: reason, .. }) => {
+                Err(Error::Unreadable { id: self.id(index).into_owned(), reason })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn fingerprint(&self) -> Result<blake3::Hash> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Engine, HebbianStep, SupervisedStep, Trainer};
+use super::{Engine, HebbianStep, Measured, SupervisedStep, Trainer};
 use crate::collective::{Group, Parts};
 use crate::error::Result;
 use crate::linalg::sum_of_squares;
@@ -32,10 +32,14 @@ impl Engine for Cpu {
         Ok(network.features(depth, x, &mut self.workspace))
     }
 
-    fn hebbian_step(&mut self, network: &mut Network, step: &HebbianStep<'_>) -> Result<Vec<f64>> {
+    fn hebbian_step(
+        &mut self,
+        network: &mut Network,
+        step: &HebbianStep<'_>,
+    ) -> Result<Vec<Measured>> {
         let HebbianStep { rule, learning, .. } = step;
         let batch = step.x.len() / network.blocks[0].geometry.input_len();
-        let mut changes = Vec::new();
+        let mut measured = Vec::new();
         let [mut map, mut out] = self.workspace.take_maps();
         let parts = Parts { group: &self.group, images: batch };
         if learning.start > 0 {
@@ -68,7 +72,8 @@ impl Engine for Cpu {
                 let sums = &mut self.sums;
                 sums.add_up(&*self.group);
                 if step.measure {
-                    changes.push(relative_change(sums, lr, w));
+                    let spread = Some(spread(&sums.denominators, &out));
+                    measured.push(Measured { change: relative_change(sums, lr, w), spread });
                 }
                 sums.apply(lr, w);
                 &sums.moments
@@ -83,7 +88,7 @@ impl Engine for Cpu {
             std::mem::swap(&mut map, &mut out);
         }
         self.workspace.keep_maps([map, out]);
-        Ok(changes)
+        Ok(measured)
     }
 
     fn supervised_step(
@@ -123,4 +128,48 @@ impl Engine for Cpu {
 fn relative_change(sums: &UpdateSums, lr: f32, weights: &[f32]) -> f64 {
     let norm = |x: &[f32]| f64::from(sum_of_squares(x).sqrt());
     f64::from(lr) * norm(&sums.delta()) / norm(weights).max(f64::MIN_POSITIVE)
+}
+
+/// Winners' spread of a layer's neurons, from their denominators (C) and
+/// responses (rows x C).
+fn spread(denominators: &[f32], responses: &[f32]) -> f64 {
+    let c = denominators.len();
+    // Where neurons compete, a denominator is the sum of a neuron's gates;
+    // elsewhere it is the number of patches, the same for all.
+    if denominators.iter().any(|d| d != &denominators[0]) {
+        return evenness(denominators.iter().map(|&d| f64::from(d)));
+    }
+    let mut squares = vec![0.0; c];
+    for row in responses.chunks_exact(c) {
+        for (square, response) in squares.iter_mut().zip(row) {
+            *square += f64::from(*response) * f64::from(*response);
+        }
+    }
+    evenness(squares.into_iter())
+}
+
+/// Perplexity of shares over their number: 1 where all are equal, and where
+/// there is nothing to share.
+fn evenness(parts: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let (count, sum) = (parts.len() as f64, parts.clone().sum::<f64>());
+    let shares = parts.map(|part| part / sum).filter(|&share| share > 0.0);
+    let entropy: f64 = shares.map(|share| -share * share.ln()).sum();
+    if sum > 0.0 { entropy.exp() / count } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_is_that_of_the_winners_or_of_the_responses() {
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        // One neuron takes all; two of four share.
+        close(spread(&[0.0, 8.0, 0.0, 0.0], &[]), 0.25);
+        close(spread(&[4.0, 4.0, 0.0, 0.0], &[]), 0.5);
+        // No competition: by the responses.
+        close(spread(&[2.0; 2], &[1.0, -1.0, 3.0, 3.0]), 1.0);
+        close(spread(&[2.0; 2], &[0.0, -1.0, 0.0, 3.0]), 0.5);
+        close(spread(&[2.0; 2], &[0.0; 4]), 1.0);
+    }
 }

@@ -147,8 +147,20 @@ pub struct HebbianStep<'a> {
     pub learning: Range<usize>,
     /// Learning rate of each of them.
     pub rates: &'a [f64],
-    /// Whether their relative change is wanted.
+    /// Whether it is to be measured.
     pub measure: bool,
+}
+
+/// What is measured of a layer in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// `||lr dW|| / ||W||`.
+    pub change: f64,
+    /// Winners' spread: how evenly the neurons share the patches, from 1 / C
+    /// (one takes all) to 1. The perplexity of their shares over C, where a
+    /// neuron's share is its part of the gates where neurons compete, and of the
+    /// squares of the responses otherwise. None where the device does not tell.
+    pub spread: Option<f64>,
 }
 
 /// A step of supervised learning, likewise.
@@ -175,9 +187,13 @@ pub trait Engine: Send {
     fn features(&mut self, network: &Network, depth: usize, x: &[f32]) -> Result<Vec<f32>>;
 
     /// Forward pass, update and normalisation of the layers that learn, each
-    /// from what the layer below gives in the same step. Returns
-    /// `||lr dW|| / ||W||` of each, where wanted.
-    fn hebbian_step(&mut self, network: &mut Network, step: &HebbianStep<'_>) -> Result<Vec<f64>>;
+    /// from what the layer below gives in the same step. Returns what was
+    /// measured of each, where that is wanted.
+    fn hebbian_step(
+        &mut self,
+        network: &mut Network,
+        step: &HebbianStep<'_>,
+    ) -> Result<Vec<Measured>>;
 
     /// Forward pass, gradients and optimiser step of all layers and the
     /// classifier. Returns the mean cross-entropy, of the whole batch, and the

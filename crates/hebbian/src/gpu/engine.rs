@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::Gpu;
 use super::network::GpuNetwork;
-use crate::engine::{Engine, HebbianStep, SupervisedStep, parameters};
+use crate::engine::{Engine, HebbianStep, Measured, SupervisedStep, parameters};
 use crate::error::Result;
 use crate::network::{Head, Network, Tensors};
 
@@ -42,8 +42,13 @@ impl Engine for Vulkan {
         self.on_card(network, None)?.features(depth, x)
     }
 
-    fn hebbian_step(&mut self, network: &mut Network, step: &HebbianStep<'_>) -> Result<Vec<f64>> {
-        self.on_card(network, None)?.hebbian_step(step)
+    fn hebbian_step(
+        &mut self,
+        network: &mut Network,
+        step: &HebbianStep<'_>,
+    ) -> Result<Vec<Measured>> {
+        let changes = self.on_card(network, None)?.hebbian_step(step)?;
+        Ok(changes.into_iter().map(|change| Measured { change, spread: None }).collect())
     }
 
     fn supervised_step(

@@ -138,6 +138,42 @@ impl Model {
         tensors
     }
 
+    /// Adds what training changes, network and classifier, to the tensors of a
+    /// checkpoint.
+    pub(crate) fn write_learned(&self, prefix: &str, tensors: &mut Tensors) {
+        let mut own = Tensors::default();
+        self.network.write("", &mut own);
+        if let Some(head) = &self.head {
+            head.write(&mut own);
+        }
+        for (name, shape, data) in own.take_prefix("") {
+            tensors.insert(format!("{prefix}{name}"), &shape, &data);
+        }
+    }
+
+    /// Takes it out again into a model of the same form; `path` is for messages.
+    ///
+    /// # Errors
+    /// If a tensor is missing, or of another shape.
+    pub(crate) fn read_learned(
+        &mut self,
+        prefix: &str,
+        path: &Path,
+        tensors: &mut Tensors,
+    ) -> Result<()> {
+        let mut own = Tensors::default();
+        for (name, shape, data) in tensors.take_prefix(prefix) {
+            own.insert(name, &shape, &data);
+        }
+        let Network { spec, projection, activation, .. } = &self.network;
+        let (spec, like) = (spec.clone(), (*projection, *activation));
+        self.network = Network::read(spec, like.0, like.1, "", path, &mut own)?;
+        if let Some(head) = &mut self.head {
+            *head = Head::read(&mut own, path, head.kind(), head.features(), head.classes())?;
+        }
+        Ok(())
+    }
+
     /// Name of exactly these numbers: a hash of every tensor. A gallery keeps
     /// it, so that it is never searched with another model.
     pub fn fingerprint(&self) -> Result<String> {

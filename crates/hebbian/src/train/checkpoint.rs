@@ -4,22 +4,29 @@
 //! ```text
 //! RUN/config.toml          what was asked for
 //!     metrics.jsonl        one line a logged step
+//!     events.out.tfevents* the same for TensorBoard
+//!     skipped.jsonl        the images that were left out
 //!     checkpoints/NNNNNNNN a model folder, with state.toml and, in
 //!                          fine-tuning, optimizer.safetensors
 //!     model/               the finished model
 //! ```
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use hebbian_data::Skipped;
 use serde::{Deserialize, Serialize};
 
+use super::events::EventFile;
+use super::metrics::{append, forget_after, skipped_of_epoch};
+use super::{Every, Stop};
 use crate::error::{Error, Result};
 use crate::network::{Model, Tensors, toml_problem, write_atomically};
 
 /// Version of the checkpoint folder.
 const FORMAT_VERSION: u32 = 1;
+/// The list of the images that were left out.
+const SKIPPED: &str = "skipped.jsonl";
 /// Checkpoints kept.
 const KEEP: usize = 2;
 
@@ -38,6 +45,19 @@ pub struct Cursor {
     /// Sums over the epoch so far, for its metrics.
     #[serde(default)]
     pub sums: Vec<f64>,
+    /// The same since the last line of metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<f64>,
+}
+
+impl Cursor {
+    /// Adds to both sums.
+    pub(super) fn add(&mut self, values: [f64; 3]) {
+        for sums in [&mut self.sums, &mut self.recent] {
+            sums.resize(values.len(), 0.0);
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,23 +75,27 @@ pub struct Checkpoint {
     pub cursor: Cursor,
     /// Momentum and the like.
     pub extra: Tensors,
+    /// Images left out in the epoch so far.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Checkpoint {
     /// That of step `step` of the run in folder `run`, for a process that has no
     /// part in writing it.
     pub fn of_step(run: &Path, step: usize) -> Result<Self> {
-        Self::read(&run.join("checkpoints").join(name(step)))
+        Self::read(run, &run.join("checkpoints").join(name(step)))
     }
 
-    fn read(folder: &Path) -> Result<Self> {
+    fn read(run: &Path, folder: &Path) -> Result<Self> {
         let path = folder.join("state.toml");
         let text = fs_err::read_to_string(&path)?;
         let cursor = parse_state(&path, &text)?;
         let model = Model::load(folder)?;
         let path = folder.join("optimizer.safetensors");
         let extra = Tensors::from_bytes(&path, &fs_err::read(&path)?)?;
-        Ok(Self { model, cursor, extra })
+        let left_out = forget_after(&run.join(SKIPPED), cursor.step)?;
+        let skipped = skipped_of_epoch(left_out, &cursor);
+        Ok(Self { model, cursor, extra, skipped })
     }
 }
 
@@ -83,8 +107,10 @@ fn name(step: usize) -> String {
 /// A run's folder.
 pub struct RunFolder {
     path: PathBuf,
-    every: Duration,
+    every: Every,
     last: Instant,
+    stop: Stop,
+    events: EventFile,
 }
 
 impl RunFolder {
@@ -138,14 +164,20 @@ impl RunFolder {
     }
 
     fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), every: Duration::from_secs(60), last: Instant::now() }
+        let (every, last, stop) = (Every::default(), Instant::now(), Stop::default());
+        Self { path: path.to_owned(), every, last, stop, events: EventFile::of(path) }
     }
 
-    /// Sets how often [`RunFolder::due`] asks for a checkpoint (60 s at first).
+    /// Sets how often [`RunFolder::due`] asks for a checkpoint.
     #[must_use]
-    pub fn every(mut self, every: Duration) -> Self {
-        self.every = every;
-        self
+    pub fn every(self, every: Every) -> Self {
+        Self { every, ..self }
+    }
+
+    /// Lets the run be stopped.
+    #[must_use]
+    pub fn until(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     /// The folder.
@@ -153,18 +185,64 @@ impl RunFolder {
         &self.path
     }
 
+    /// Writes the finished model.
+    ///
+    /// # Errors
+    /// If it can't be written; the run goes on from its last checkpoint.
+    pub fn finish(&self, model: &Model) -> Result<()> {
+        let path = self.model_path();
+        model.save(&path).map_err(|error| Error::unwritten(path, error))
+    }
+
     /// Where the finished model goes.
     pub fn model_path(&self) -> PathBuf {
         self.path.join("model")
     }
 
-    /// Whether it is time for a checkpoint.
-    pub fn due(&self) -> bool {
-        self.last.elapsed() >= self.every
+    /// Whether it is time for a checkpoint after step `step`: by the clock, by
+    /// the steps, or since the run is to stop.
+    pub fn due(&self, step: usize) -> bool {
+        let regular = match self.every {
+            Every::Time(time) => self.last.elapsed() >= time,
+            Every::Steps(steps) => step.is_multiple_of(steps),
+        };
+        regular || self.stop.is_asked()
     }
 
-    /// Writes a checkpoint and removes the oldest ones.
+    /// Whether the run goes on from step `step`, whose checkpoint is saved.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if it was asked to stop.
+    pub fn go_on(&self, step: usize) -> Result<()> {
+        if self.stop.is_asked() { Err(Error::Stopped { step }) } else { Ok(()) }
+    }
+
+    /// Writes a checkpoint and removes the oldest ones. Where there is no room
+    /// for it, those but the last are removed first.
+    ///
+    /// # Errors
+    /// If it can't be written; the last one stays as it was.
     pub fn save(&mut self, model: &Model, cursor: &Cursor, extra: &Tensors) -> Result<()> {
+        if self.write(model, cursor, extra).is_err() {
+            self.keep(1)?;
+            let name = self.path.join("checkpoints").join(name(cursor.step));
+            let unwritten = |error| Error::unwritten(name, error);
+            self.write(model, cursor, extra).map_err(unwritten)?;
+        }
+        self.keep(KEEP)?;
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// Removes all checkpoints but the last `count`.
+    fn keep(&self, count: usize) -> Result<()> {
+        let mut found = self.checkpoints()?;
+        found.truncate(found.len().saturating_sub(count));
+        found.iter().try_for_each(fs_err::remove_dir_all)?;
+        Ok(())
+    }
+
+    fn write(&self, model: &Model, cursor: &Cursor, extra: &Tensors) -> Result<()> {
         let name = name(cursor.step);
         let folder = self.path.join("checkpoints").join(&name);
         if folder.is_dir() {
@@ -187,12 +265,7 @@ impl RunFolder {
         };
         write().inspect_err(|_| {
             let _ = fs_err::remove_dir_all(&beside);
-        })?;
-        let mut found = self.checkpoints()?;
-        found.truncate(found.len().saturating_sub(KEEP));
-        found.iter().try_for_each(fs_err::remove_dir_all)?;
-        self.last = Instant::now();
-        Ok(())
+        })
     }
 
     /// The last checkpoint, if there is one; leftovers of a killed run are
@@ -205,8 +278,9 @@ impl RunFolder {
             }
         }
         let Some(folder) = self.checkpoints()?.pop() else { return Ok(None) };
-        let checkpoint = Checkpoint::read(&folder)?;
-        self.forget_metrics_after(checkpoint.cursor.step)?;
+        let checkpoint = Checkpoint::read(&self.path, &folder)?;
+        let step = checkpoint.cursor.step;
+        self.events.replace_earlier(&forget_after(&self.metrics_path(), step)?)?;
         Ok(Some(checkpoint))
     }
 
@@ -222,29 +296,26 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Adds a line to `metrics.jsonl`.
-    pub fn log(&self, line: &impl Serialize) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
-        let mut line = serde_json::to_vec(line).map_err(|e| Error::file(&path, e.to_string()))?;
-        line.push(b'\n');
-        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&path)?;
-        file.write_all(&line)?;
-        Ok(())
+    fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
     }
 
-    /// Drops the metrics of steps that will be done again.
-    fn forget_metrics_after(&self, step: usize) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
-        if !path.is_file() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&fs_err::read(&path)?).into_owned();
-        let keep = |line: &&str| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.and_then(|v| v["step"].as_u64()).is_some_and(|s| s <= step as u64)
-        };
-        let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
-        write_atomically(&path, kept.as_bytes())
+    /// The list of the images that were left out.
+    pub fn skipped_path(&self) -> PathBuf {
+        self.path.join(SKIPPED)
+    }
+
+    /// Adds a line to `metrics.jsonl`, and its numbers to TensorBoard's file.
+    pub(super) fn log(&self, line: &impl Serialize) -> Result<()> {
+        let path = self.metrics_path();
+        append(&path, [line].into_iter())?;
+        let value = serde_json::to_value(line).map_err(|e| Error::file(&path, e.to_string()))?;
+        self.events.add(&[value])
+    }
+
+    /// Adds images that were left out to their list.
+    pub(super) fn note_skipped<T: Serialize>(&self, images: impl Iterator<Item = T>) -> Result<()> {
+        append(&self.skipped_path(), images)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Fine-tuning: the whole network and a new classifier, with few labels.
 
 use std::ops::Range;
+use std::path::Path;
 
 use hebbian_data::{Skipped, seed, shared_batches};
 use rand::RngExt;
 use serde::Serialize;
 
 use super::evaluate::{right, score_with};
-use super::together::{all_skipped, check_same};
+use super::metrics::{Meter, is_due};
+use super::together::{check_same, read_by_all};
 use super::{
     Checkpoint, Cursor, Event, FinetuneConfig, LabelledImages, Observer, Protocol, RunFolder,
 };
@@ -16,16 +18,31 @@ use crate::engine::{Device, Engine, SupervisedStep};
 use crate::network::{Model, Tensors};
 use crate::{Error, Result};
 
+/// The file of a checkpoint that holds what is no model, for messages.
+const STATE: &str = "optimizer.safetensors";
+
+/// A line of metrics: means since the line before.
 #[derive(Serialize)]
-struct Line {
-    stage: &'static str,
-    step: usize,
-    epoch: usize,
+struct Steps {
+    lr: f64,
+    batch_loss: f64,
+    batch_accuracy: f64,
+}
+
+/// A line of metrics at the end of an epoch: means over it.
+#[derive(Serialize)]
+struct Epoch {
     lr: f64,
     loss: f64,
     train_accuracy: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     validation_accuracy: Option<f64>,
+}
+
+/// Mean loss and accuracy from sums of loss, images classified right, and images.
+fn means(sums: &[f64]) -> [f64; 2] {
+    let &[loss, right, seen] = sums else { return [0.0; 2] };
+    [loss, right].map(|sum| sum / seen.max(1.0))
 }
 
 /// Fine-tunes all layers of `model` (cut to where its features are taken)
@@ -39,7 +56,8 @@ struct Line {
 ///
 /// # Errors
 /// Bad settings; no images, fewer than two classes, or labels beyond
-/// `classes`; a loss that is not finite; reading and writing.
+/// `classes`; a loss that is not finite; reading and writing;
+/// [`Error::Stopped`] if the run was asked to stop.
 #[allow(clippy::too_many_arguments)]
 pub fn finetune(
     mut model: Model,
@@ -60,14 +78,17 @@ pub fn finetune(
     }
     let (mut engine, group) = (device.engine(), device.group());
     let mut cursor = Cursor::default();
-    let mut best: Option<(f64, Model)> = None;
-    if let Some(Checkpoint { model: saved, cursor: at, extra }) = from {
-        (model, cursor) = (saved, at);
+    let mut best: Option<Best> = None;
+    let mut skipped = Vec::new();
+    if let Some(checkpoint) = from {
+        let mut extra;
+        Checkpoint { model, cursor, extra, skipped } = checkpoint;
         if cursor.step > 0 {
-            let path = std::path::Path::new("optimizer.safetensors");
+            let path = Path::new(STATE);
             let Some(head) = &model.head else {
                 return Err(Error::file(path, "is a checkpoint without a classifier"));
             };
+            best = Best::read(&model, path, &mut extra)?;
             engine.set_momentum(&model.network, head, path, extra)?;
         }
     } else {
@@ -86,86 +107,112 @@ pub fn finetune(
     }
     let steps = train.images.len().div_ceil(config.batch);
     observer(Event::Stage { name: "fine-tuning", done: cursor.step, total: config.epochs * steps });
-    let mut skipped = Vec::new();
+    let mut meter = Meter::new("finetune", config.epochs * steps, skipped);
     while cursor.epoch < config.epochs {
+        run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;
+        meter.begin_epoch(&cursor);
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/finetune/{}", cursor.epoch);
         let order = train.images.shuffled(model.provenance.seed, &purpose);
         let order = order.skip(cursor.batch * config.batch);
-        if cursor.sums.is_empty() {
-            cursor.sums = vec![0.0; 3];
-        }
         let (seed, purpose) = (model.provenance.seed, format!("finetune/{}", cursor.epoch));
         let images = train.images.augmented(config.augment, seed, &purpose);
         let (share, size) = (group.share(), model.preprocess.size);
         let mut stream = shared_batches(&images, order, config.batch, share, size);
         let mut x = Vec::new();
         for batch in &mut stream {
-            let batch = batch?;
-            let rows = group.counts(batch.rows.len());
-            let seen = rows.iter().sum::<usize>() as f64;
-            if seen > 0.0 {
+            let mut batch = batch?;
+            let mut found = [0.0; 3];
+            let rows = read_by_all(&group, &mut batch)?;
+            let seen: usize = rows.iter().sum();
+            if seen > 0 {
                 model.preprocess.apply(&batch, &mut x)?;
                 let labels: Vec<u32> = batch.rows.iter().map(|&row| train.labels[row]).collect();
                 let before = rows[..group.rank()].iter().sum();
                 let part = Part { x: &x, labels: &labels, before };
                 let (loss, right) =
                     step(&mut model, engine.as_mut(), config, &part, rate, cursor.step)?;
-                cursor.sums[0] += loss * seen;
-                cursor.sums[1] += group.count(right) as f64;
-                cursor.sums[2] += seen;
+                found = [loss * seen as f64, group.count(right) as f64, seen as f64];
             }
+            cursor.add(found);
             cursor.batch += 1;
             cursor.step += 1;
-            let text = format!("loss {:.3}", cursor.sums[0] / cursor.sums[2].max(1.0));
+            meter.count(seen, &mut batch, &cursor, run.as_deref())?;
+            let text = format!("loss {:.3}", means(&cursor.sums)[0]);
             observer(Event::Step { done: cursor.step, text });
-            // The best model so far is in no checkpoint: the published
-            // protocol starts over.
-            let within = cursor.batch < steps && best.is_none();
-            if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
-                save(run, &mut model, engine.as_mut(), &cursor)?;
+            let Some(run) = run.as_deref_mut() else { continue };
+            if is_due(cursor.step) {
+                let [batch_loss, batch_accuracy] = means(&cursor.recent);
+                meter.log(run, &cursor, &Steps { lr: rate, batch_loss, batch_accuracy })?;
+                cursor.recent.clear();
+            }
+            if cursor.batch < steps && run.due(cursor.step) {
+                save(run, &mut model, engine.as_mut(), &cursor, best.as_ref())?;
+                run.go_on(cursor.step)?;
             }
         }
         check_same(&group, &model)?;
-        skipped = all_skipped(&group, stream.skipped())?;
-        let [loss, right, seen] = [cursor.sums[0], cursor.sums[1], cursor.sums[2].max(1.0)];
         let mut validation_accuracy = None;
         if let Some(validation) = validation {
             // The classifier is applied on the host.
             engine.fetch(&mut model.network, model.head.as_mut())?;
             let value = validate(&model, validation, engine.as_mut(), &group)?;
             validation_accuracy = Some(value);
-            if best.as_ref().is_none_or(|(best, _)| value > *best) {
-                best = Some((value, model.clone()));
+            if best.as_ref().is_none_or(|best| value > best.accuracy) {
+                best = Some(Best { accuracy: value, model: model.clone() });
             }
         }
         if let Some(run) = run.as_deref() {
-            run.log(&Line {
-                stage: "finetune",
-                step: cursor.step,
-                epoch: cursor.epoch,
-                lr: rate,
-                loss: loss / seen,
-                train_accuracy: right / seen,
-                validation_accuracy,
-            })?;
+            let [loss, train_accuracy] = means(&cursor.sums);
+            let line = Epoch { lr: rate, loss, train_accuracy, validation_accuracy };
+            meter.log(run, &cursor, &line)?;
         }
         cursor.epoch += 1;
         cursor.batch = 0;
         cursor.sums.clear();
-        if let Some(run) = run.as_deref_mut().filter(|run| run.due() && best.is_none()) {
-            save(run, &mut model, engine.as_mut(), &cursor)?;
+        if let Some(run) = run.as_deref_mut().filter(|run| run.due(cursor.step)) {
+            save(run, &mut model, engine.as_mut(), &cursor, best.as_ref())?;
         }
     }
     engine.fetch(&mut model.network, model.head.as_mut())?;
     observer(Event::End);
-    if skipped.len() == train.images.len() {
+    if meter.skipped.len() == train.images.len() {
         return Err(Error::Data("none of the labelled images could be read".into()));
     }
-    if !skipped.is_empty() {
-        observer(Event::Skipped(&skipped));
+    if !meter.skipped.is_empty() {
+        observer(Event::Skipped(&meter.skipped));
     }
-    Ok((best.map_or(model, |(_, model)| model), skipped))
+    Ok((best.map_or(model, |best| best.model), meter.skipped))
+}
+
+/// The model of the best epoch so far, under the published protocol.
+struct Best {
+    /// Share of the validation images that it classifies right.
+    accuracy: f64,
+    model: Model,
+}
+
+impl Best {
+    /// Adds it to the state of a checkpoint.
+    fn write(&self, tensors: &mut Tensors) {
+        // A double does not fit into the tensors of a checkpoint, its bytes do.
+        let bytes = self.accuracy.to_le_bytes().map(f32::from);
+        tensors.insert("best.accuracy", &[bytes.len()], &bytes);
+        self.model.write_learned("best.", tensors);
+    }
+
+    /// Takes it out again, if there is one; `like` is the run's own model.
+    fn read(like: &Model, path: &Path, tensors: &mut Tensors) -> Result<Option<Self>> {
+        if tensors.get("best.accuracy").is_none() {
+            return Ok(None);
+        }
+        let bytes = tensors.take(path, "best.accuracy", &[8])?;
+        let bytes: Vec<u8> = bytes.into_iter().map(|byte| byte as u8).collect();
+        let accuracy = f64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let mut model = like.clone();
+        model.read_learned("best.", path, tensors)?;
+        Ok(Some(Self { accuracy, model }))
+    }
 }
 
 /// Accuracy on validation images, of which each process takes its share.
@@ -233,12 +280,16 @@ fn save(
     model: &mut Model,
     engine: &mut dyn Engine,
     cursor: &Cursor,
+    best: Option<&Best>,
 ) -> Result<()> {
     engine.fetch(&mut model.network, model.head.as_mut())?;
-    let state = match &model.head {
+    let mut state = match &model.head {
         Some(head) => engine.momentum(&model.network, head)?,
         None => Tensors::default(),
     };
+    if let Some(best) = best {
+        best.write(&mut state);
+    }
     run.save(model, cursor, &state)
 }
 

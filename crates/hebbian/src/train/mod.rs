@@ -5,8 +5,11 @@
 mod checkpoint;
 mod config;
 mod evaluate;
+mod events;
 mod finetune;
 mod hebbian_head;
+mod metrics;
+mod pace;
 mod pretrain;
 mod probe;
 mod together;
@@ -19,6 +22,8 @@ pub use config::{
 pub use evaluate::{Scores, accuracy, for_each_features, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
+pub use metrics::curves;
+pub use pace::{Every, Stop};
 pub use pretrain::{check_rule, pretrain};
 pub use probe::{
     LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig, nearest_mean, train_head, train_svm,

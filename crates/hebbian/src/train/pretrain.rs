@@ -1,38 +1,34 @@
 //! Hebbian pre-training: images without labels, one to three passes.
 
-use std::time::Instant;
-
 use hebbian_data::{Images, Skipped, shared_batches};
 use serde::Serialize;
 
-use super::together::{all_skipped, check_same};
+use super::metrics::{Meter, is_due};
+use super::together::{check_same, read_by_all};
 use super::{Checkpoint, Cursor, Event, Observer, PretrainConfig, PretrainOrder, RunFolder};
-use crate::engine::{Device, HebbianStep};
+use crate::engine::{Device, HebbianStep, Measured};
 use crate::linalg::sum_of_squares;
 use crate::network::{Model, Network, NetworkSpec, Pretraining, Tensors};
 use crate::rules::Rule;
 use crate::{Error, Result};
 
-/// Steps between two lines of metrics.
-const LOG_EVERY: usize = 10;
-
+/// What a line of metrics holds; `null` for layers that did not learn.
 #[derive(Serialize)]
-struct Line<'a> {
-    stage: &'static str,
-    step: usize,
+struct Values {
     turn: usize,
-    epoch: usize,
-    images_per_second: f64,
-    /// `||lr dW|| / ||W||` of the step, one a layer that learned.
-    change: &'a [f64],
+    /// `||lr dW|| / ||W||` of the step, one a layer.
+    change: Vec<Option<f64>>,
+    /// Winners' spread ([`crate::engine::Measured::spread`]), one a layer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spread: Vec<Option<f64>>,
 }
 
 /// Pre-trains a model's layers by a Hebbian rule. Only images go in: labels
 /// cannot, by type.
 ///
-/// With a run folder, checkpoints are written once a minute and at the end of
+/// With a run folder, checkpoints are written now and then and at the end of
 /// each epoch, and `from` goes on from one to the same bits. Returns the model
-/// and the images that could not be read.
+/// and the images of the last epoch that could not be read.
 ///
 /// Where several processes train together ([`Device::shared`]), each calls this
 /// with the same model, images and settings, and one of them with a run folder;
@@ -40,7 +36,8 @@ struct Line<'a> {
 /// checkpoint to the next.
 ///
 /// # Errors
-/// Bad settings, an empty set, weights that diverge, or reading and writing.
+/// Bad settings, an empty set, weights that diverge, or reading and writing;
+/// [`Error::Stopped`] if the run was asked to stop.
 #[allow(clippy::too_many_arguments)]
 pub fn pretrain(
     mut model: Model,
@@ -60,8 +57,9 @@ pub fn pretrain(
     }
     let mut cursor = Cursor::default();
     let mut reference;
+    let mut skipped = Vec::new();
     if let Some(checkpoint) = from {
-        (model, cursor, reference) = (checkpoint.model, checkpoint.cursor, checkpoint.extra);
+        Checkpoint { model, cursor, extra: reference, skipped } = checkpoint;
     } else {
         reference = weights_of(&model.network, config);
         model.provenance.pretraining = Pretraining::Hebbian;
@@ -76,7 +74,7 @@ pub fn pretrain(
     let steps = images.len().div_ceil(config.batch);
     let total = turns * config.epochs * steps;
     let (mut engine, group) = (device.engine(), device.group());
-    let mut skipped = Vec::new();
+    let mut meter = Meter::new("pretrain", total, skipped);
     observer(Event::Stage { name: "pre-training", done: cursor.step, total });
     while cursor.turn < turns {
         let learning = match config.order {
@@ -84,6 +82,8 @@ pub fn pretrain(
             PretrainOrder::Successive => cursor.turn..cursor.turn + 1,
         };
         while cursor.epoch < config.epochs {
+            run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;
+            meter.begin_epoch(&cursor);
             let purpose = format!("shuffle/pretrain/{}/{}", cursor.turn, cursor.epoch);
             let order = images.shuffled(model.provenance.seed, &purpose);
             let order = order.skip(cursor.batch * config.batch);
@@ -93,13 +93,13 @@ pub fn pretrain(
             let (share, size) = (group.share(), model.preprocess.size);
             let mut stream = shared_batches(&images, order, config.batch, share, size);
             let mut x = Vec::new();
-            let (mut since, mut seen) = (Instant::now(), 0);
             for batch in &mut stream {
-                let batch = batch?;
-                let used = group.count(batch.rows.len());
+                let mut batch = batch?;
+                let mut measured = None;
+                let used = read_by_all(&group, &mut batch)?.iter().sum();
                 if used > 0 {
                     model.preprocess.apply(&batch, &mut x)?;
-                    let log = (cursor.step + 1).is_multiple_of(LOG_EVERY);
+                    let log = is_due(cursor.step + 1);
                     let done = cursor.epoch * steps + cursor.batch;
                     let factor = config.schedule.factor(done, config.epochs * steps);
                     let patch = |layer: usize| model.network.blocks[layer].geometry.patch_len();
@@ -112,41 +112,33 @@ pub fn pretrain(
                         rates: &rates,
                         measure: log,
                     };
-                    let change = engine.hebbian_step(&mut model.network, &step)?;
-                    if let Some(layer) = change.iter().position(|c| !c.is_finite()) {
+                    let found = engine.hebbian_step(&mut model.network, &step)?;
+                    if let Some(layer) = found.iter().position(|of| !of.change.is_finite()) {
                         let layer = format!("L{}", learning.start + layer + 1);
                         let (stage, step) = ("pre-training", cursor.step + 1);
                         return Err(Error::Diverged { stage, layer, step });
                     }
-                    if log && let Some(run) = run.as_deref() {
-                        run.log(&Line {
-                            stage: "pretrain",
-                            step: cursor.step + 1,
-                            turn: cursor.turn,
-                            epoch: cursor.epoch,
-                            images_per_second: (seen + used) as f64 / since.elapsed().as_secs_f64(),
-                            change: &change,
-                        })?;
-                        (since, seen) = (Instant::now(), 0);
-                    } else {
-                        seen += used;
-                    }
+                    measured = log.then_some(found);
                 }
                 cursor.sums[0] += used as f64;
                 cursor.batch += 1;
                 cursor.step += 1;
+                meter.count(used, &mut batch, &cursor, run.as_deref())?;
+                if let (Some(measured), Some(run)) = (measured, run.as_deref()) {
+                    meter.log(run, &cursor, &values(&measured, cursor.turn, learning.start))?;
+                }
                 observer(Event::Step { done: cursor.step, text: String::new() });
                 let within = cursor.batch < steps;
-                if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
+                if let Some(run) = run.as_deref_mut().filter(|run| within && run.due(cursor.step)) {
                     engine.fetch(&mut model.network, None)?;
                     check_finite(&model.network, cursor.step)?;
                     run.save(&model, &cursor, &reference)?;
+                    run.go_on(cursor.step)?;
                 }
             }
             engine.fetch(&mut model.network, None)?;
             check_finite(&model.network, cursor.step)?;
             check_same(&group, &model)?;
-            skipped = all_skipped(&group, stream.skipped())?;
             model.provenance.pretrained_images = cursor.sums[0] as usize;
             cursor.sums.clear();
             cursor.epoch += 1;
@@ -167,10 +159,22 @@ pub fn pretrain(
     if model.provenance.pretrained_images == 0 {
         return Err(Error::Data("none of the images could be read".into()));
     }
-    if !skipped.is_empty() {
-        observer(Event::Skipped(&skipped));
+    if !meter.skipped.is_empty() {
+        observer(Event::Skipped(&meter.skipped));
     }
-    Ok((model, skipped))
+    Ok((model, meter.skipped))
+}
+
+/// The values of a line, by what was measured of the layers from `first` on.
+fn values(measured: &[Measured], turn: usize, first: usize) -> Values {
+    let of_layers = |part: fn(&Measured) -> Option<f64>| {
+        std::iter::repeat_n(None, first).chain(measured.iter().map(part)).collect::<Vec<_>>()
+    };
+    let mut spread = of_layers(|of| of.spread);
+    if spread.iter().all(Option::is_none) {
+        spread.clear();
+    }
+    Values { turn, change: of_layers(|of| Some(of.change)), spread }
 }
 
 /// Whether a Hebbian rule can train such a network.

@@ -1,13 +1,26 @@
 //! What processes that train one network together have to agree on.
 
-use hebbian_data::Skipped;
+use hebbian_data::{Batch, Skipped};
 
 use crate::collective::Group;
 use crate::network::Model;
 use crate::{Error, Result};
 
+/// How many images of a batch each process could read, by rank; those left out
+/// become those of all.
+pub(super) fn read_by_all(group: &Group, batch: &mut Batch) -> Result<Vec<usize>> {
+    let mut counts = vec![0.0; group.size() + 1];
+    counts[group.rank()] = batch.rows.len() as f64;
+    counts[group.size()] = batch.skipped.len() as f64;
+    group.sum_f64(&mut counts);
+    if counts.pop() > Some(0.0) {
+        batch.skipped = all_skipped(group, std::mem::take(&mut batch.skipped))?;
+    }
+    Ok(counts.into_iter().map(|count| count as usize).collect())
+}
+
 /// The images that any of them could not read, by rank.
-pub(super) fn all_skipped(group: &Group, own: Vec<Skipped>) -> Result<Vec<Skipped>> {
+fn all_skipped(group: &Group, own: Vec<Skipped>) -> Result<Vec<Skipped>> {
     if !group.is_shared() {
         return Ok(own);
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use hebbian_data::{Batch, Images, Skipped, batches};
 use serde::Serialize;
 
+use super::metrics::{Meter, is_due};
 use super::pretrain::check_finite;
 use super::{Checkpoint, Cursor, Event, Observer, RunFolder, VaeConfig};
 use crate::network::{Model, Network, Pretraining, Statistics, Tensors};
@@ -15,11 +16,16 @@ use crate::{Error, Result};
 /// The file of a checkpoint that holds what is no model, for messages.
 const STATE: &str = "optimizer.safetensors";
 
+/// A line of metrics: the mean since the line before.
 #[derive(Serialize)]
-struct Line {
-    stage: &'static str,
-    step: usize,
-    epoch: usize,
+struct Steps {
+    lr: f64,
+    batch_loss: f64,
+}
+
+/// A line of metrics at the end of an epoch: means over it.
+#[derive(Serialize)]
+struct Epoch {
     lr: f64,
     loss: f64,
     reconstruction: f64,
@@ -35,12 +41,13 @@ struct Line {
 /// The last epoch is kept; with `validation` images, that of their lowest loss,
 /// as published.
 ///
-/// With a run folder, checkpoints are written as time goes and at the end of
+/// With a run folder, checkpoints are written now and then and at the end of
 /// each epoch, and `from` goes on from one to the same bits. Returns the model
-/// and the images that could not be read.
+/// and the images of the last epoch that could not be read.
 ///
 /// # Errors
-/// Bad settings, an empty set, numbers that diverge, or reading and writing.
+/// Bad settings, an empty set, numbers that diverge, or reading and writing;
+/// [`Error::Stopped`] if the run was asked to stop.
 pub fn pretrain_vae(
     mut model: Model,
     images: &Images,
@@ -56,8 +63,10 @@ pub fn pretrain_vae(
     }
     let mut cursor = Cursor::default();
     let mut training;
-    if let Some(Checkpoint { model: saved, cursor: at, extra }) = from {
-        (model, cursor) = (saved, at);
+    let mut skipped = Vec::new();
+    if let Some(checkpoint) = from {
+        let extra;
+        Checkpoint { model, cursor, extra, skipped } = checkpoint;
         training = Training::new(&model, config);
         training.read(&model, &cursor, extra)?;
     } else {
@@ -69,46 +78,55 @@ pub fn pretrain_vae(
     }
     let steps = images.len().div_ceil(config.batch);
     let total = config.epochs * steps;
-    let mut skipped = Vec::new();
+    let mut meter = Meter::new("vae", total, skipped);
     observer(Event::Stage { name: "VAE pre-training", done: cursor.step, total });
     while cursor.epoch < config.epochs {
+        run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;
+        meter.begin_epoch(&cursor);
         let rate = config.rate(cursor.epoch);
         let purpose = format!("shuffle/vae/{}", cursor.epoch);
         let order = images.shuffled(model.provenance.seed, &purpose);
         let order = order.skip(cursor.batch * config.batch);
         let mut stream = batches(images, order, config.batch, model.preprocess.size);
-        let mut sums = Sums::of(&cursor.sums);
         for batch in &mut stream {
-            let seen = training.step(&mut model, config, &batch?, rate, cursor.step)?;
+            let mut batch = batch?;
+            let seen = training.step(&mut model, config, &batch, rate, cursor.step)?;
+            let mut sums = Sums::of(&[]);
             sums.add(seen);
+            cursor.add(sums.0);
             cursor.batch += 1;
             cursor.step += 1;
-            let text = format!("loss {:.3}", sums.mean().total(config.beta));
+            meter.count(batch.rows.len(), &mut batch, &cursor, run.as_deref())?;
+            let loss = |sums: &[f64]| Sums::of(sums).mean().total(config.beta);
+            let text = format!("loss {:.3}", loss(&cursor.sums));
             observer(Event::Step { done: cursor.step, text });
-            let within = cursor.batch < steps;
-            if let Some(run) = run.as_deref_mut().filter(|run| run.due() && within) {
+            let Some(run) = run.as_deref_mut() else { continue };
+            if is_due(cursor.step) {
+                let line = Steps { lr: rate, batch_loss: loss(&cursor.recent) };
+                meter.log(run, &cursor, &line)?;
+                cursor.recent.clear();
+            }
+            if cursor.batch < steps && run.due(cursor.step) {
                 training.check(&model.network, cursor.step)?;
-                cursor.sums = sums.0.to_vec();
                 run.save(&model, &cursor, &training.write(&model))?;
+                run.go_on(cursor.step)?;
             }
         }
         training.check(&model.network, cursor.step)?;
-        skipped = stream.skipped();
+        let sums = Sums::of(&cursor.sums);
         let validation_loss = validation
             .map(|v| training.validate(&mut model, config, v, cursor.step))
             .transpose()?;
         if let Some(run) = run.as_deref() {
             let losses = sums.mean();
-            run.log(&Line {
-                stage: "vae",
-                step: cursor.step,
-                epoch: cursor.epoch,
+            let line = Epoch {
                 lr: rate,
                 loss: losses.total(config.beta),
                 reconstruction: losses.reconstruction,
                 divergence: losses.divergence,
                 validation_loss,
-            })?;
+            };
+            meter.log(run, &cursor, &line)?;
         }
         model.provenance.pretrained_images = sums.images();
         model.provenance.pretrained_epochs += 1;
@@ -124,14 +142,14 @@ pub fn pretrain_vae(
     if model.provenance.pretrained_images == 0 {
         return Err(Error::Data("none of the images could be read".into()));
     }
-    if !skipped.is_empty() {
-        observer(Event::Skipped(&skipped));
+    if !meter.skipped.is_empty() {
+        observer(Event::Skipped(&meter.skipped));
     }
     if let Some(best) = training.best {
         model.network = best.network;
         model.provenance.pretrained_epochs = best.epochs;
     }
-    Ok((model, skipped))
+    Ok((model, meter.skipped))
 }
 
 /// Sums over an epoch: reconstruction and divergence by image, and images.

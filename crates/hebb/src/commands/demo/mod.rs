@@ -141,7 +141,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
             None,
             observer,
         )?;
-        model.save(&run.model_path())?;
+        run.finish(&model)?;
         Ok(model)
     })?;
     let (hebbian, _) = clock.time("search by Hebbian features", || {
@@ -243,7 +243,7 @@ fn tune(
         None,
         observer,
     )?;
-    model.save(&run.model_path())?;
+    run.finish(&model)?;
     Ok(model)
 }
 

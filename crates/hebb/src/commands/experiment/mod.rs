@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::shared::print_json;
 use crate::cli::{ExperimentCommand, ExperimentRunArgs};
+use crate::interrupt::stoppable;
 use crate::ui::{Progress, print_table, say};
 
 /// Does what was typed.
@@ -39,6 +40,7 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
         seeds: args.seed.clone(),
         max_cells: args.max_cells,
         results: args.results.clone(),
+        ..Options::default()
     };
     let mut progress = Progress::default();
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
@@ -46,8 +48,11 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     if args.dry_run {
         return show(&preview(&experiment, &data, &args.out, &device, &options)?, args.json);
     }
-    let observer = &mut |event: Event<'_>| tell(&mut progress, event);
-    let outcome = run_cells(&experiment, &data, &args.out, &device, &options, observer)?;
+    let outcome = stoppable("the same command goes on", (None, true), |stop| {
+        let options = Options { stop, ..options };
+        let observer = &mut |event: Event<'_>| tell(&mut progress, event);
+        Ok(run_cells(&experiment, &data, &args.out, &device, &options, observer)?)
+    })?;
     if args.json {
         print_json(&outcome.lines)?;
     } else {

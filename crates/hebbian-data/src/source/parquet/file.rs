@@ -1,16 +1,19 @@
 //! One Parquet file: its columns, labels and images.
 
-use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use parquet::basic::{Compression, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use serde::Deserialize;
 
+use super::super::read_at::ReadAt;
 use super::super::shards::MAX_CLASS;
 use crate::{Error, Result};
 
@@ -31,6 +34,8 @@ pub(super) struct Contents {
     /// First row of each row group, and about how many bytes an image of it takes.
     pub(super) groups: Vec<(usize, u64)>,
     pub(super) len: usize,
+    /// Length of the file.
+    pub(super) bytes: u64,
     pub(super) labels: Vec<Option<u32>>,
     /// Of the classes, where they are there.
     pub(super) names: Option<Vec<String>>,
@@ -62,17 +67,58 @@ fn decode(error: ParquetError) -> String {
     format!("is not valid Parquet ({error})")
 }
 
+/// An open file, as the Parquet library reads it.
+struct Chunks(Arc<ReadAt>);
+
+/// Reads it from somewhere on.
+struct Chunk {
+    file: Arc<ReadAt>,
+    at: u64,
+}
+
+impl Read for Chunk {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.len().saturating_sub(self.at);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
+        self.file.fill(self.at, &mut out[..len])?;
+        self.at += len as u64;
+        Ok(len)
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<Chunk>;
+
+    fn get_read(&self, at: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(Chunk { file: Arc::clone(&self.0), at }))
+    }
+
+    fn get_bytes(&self, at: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        Ok(self.0.bytes(at, length as u64)?.into())
+    }
+}
+
 /// An open file and its length.
 pub(super) struct Reader {
-    file: SerializedFileReader<File>,
+    file: SerializedFileReader<Chunks>,
     len: u64,
 }
 
 impl Reader {
     pub(super) fn open(path: &Path) -> std::result::Result<Self, String> {
-        let file = File::open(path).map_err(|error| format!("can't be opened ({error})"))?;
-        let len = file.metadata().map_err(|error| format!("can't be examined ({error})"))?.len();
-        Ok(Self { file: SerializedFileReader::new(file).map_err(decode)?, len })
+        let file = ReadAt::open(path).map_err(|error| match error {
+            Error::Io { action, reason, .. } => format!("can't be used ({action}: {reason})"),
+            error => error.to_string(),
+        })?;
+        let len = file.len();
+        let file = SerializedFileReader::new(Chunks(Arc::new(file))).map_err(decode)?;
+        Ok(Self { file, len })
     }
 
     fn metadata(&self) -> &ParquetMetaData {
@@ -132,7 +178,7 @@ pub(super) fn contents(reader: &Reader) -> std::result::Result<Contents, String>
             }
         }
     }
-    Ok(Contents { groups, len, labels, names })
+    Ok(Contents { groups, len, bytes: reader.len, labels, names })
 }
 
 /// The class names that Hugging Face's `datasets` writes for the column.

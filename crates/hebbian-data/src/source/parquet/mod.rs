@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
+use super::read_at::cut;
 use super::shards;
 use super::{Opened, Part, Source, SourceKind, Stored};
 use crate::{Error, Result, batches};
@@ -34,9 +35,19 @@ struct Shard {
     /// First row of each row group, and about how many bytes an image of it takes.
     groups: Vec<(usize, u64)>,
     len: usize,
+    /// Length of the file when it was opened.
+    file_len: u64,
 }
 
 impl Shard {
+    /// What has happened to the file since it was opened, if it is not all there any more.
+    fn lost(&self) -> Option<String> {
+        match fs_err::metadata(&self.path) {
+            Ok(now) => cut(self.file_len, now.len()),
+            Err(error) => Some(format!("is not there any more ({error})")),
+        }
+    }
+
     fn id(&self, row: usize) -> String {
         format!("{}/{row}", self.prefix)
     }
@@ -69,8 +80,8 @@ pub(super) fn open(shown: &Path, paths: Vec<PathBuf>, part: Part) -> Result<Open
             (None, Some(first)) => names = Some((first, path)),
             _ => {}
         }
-        let Contents { groups, len, .. } = contents;
-        files.push(Shard { path: path.clone(), prefix, groups, len });
+        let Contents { groups, len, bytes: file_len, .. } = contents;
+        files.push(Shard { path: path.clone(), prefix, groups, len, file_len });
     }
     let bad = |problem| Error::format(shown, problem);
     let classes = shards::class_names(&labels, names.map(|(names, _)| names)).map_err(bad)?;
@@ -97,16 +108,22 @@ impl Parquet {
                 }
                 Ok(cursor)
             });
-            // What goes wrong costs the rest of the row group, and nothing else.
-            let mut problem = "its row holds no image".to_owned();
+            // What goes wrong costs the rest of the row group, and nothing else, unless the
+            // file is not what it was.
+            let (mut problem, mut lost) = ("its row holds no image".to_owned(), None);
             match read {
                 Ok(at) => cursor = Some(at),
-                Err(reason) => problem = format!("the file {reason}"),
+                Err(reason) => {
+                    problem = format!("the file {reason}");
+                    lost = self.files[file].lost();
+                }
             }
             images.resize(own.len(), None);
-            found.extend(own.iter().zip(images).map(|(&row, image)| match image {
-                Some(bytes) => Ok(Stored::Encoded(bytes.into())),
-                None => {
+            let Shard { path, .. } = &self.files[file];
+            found.extend(own.iter().zip(images).map(|(&row, image)| match (image, &lost) {
+                (Some(bytes), _) => Ok(Stored::Encoded(bytes.into())),
+                (None, Some(lost)) => Err(Error::lost(path, lost)),
+                (None, None) => {
                     Err(Error::Unreadable { id: self.files[file].id(row), reason: problem.clone() })
                 }
             }));

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::files::MAX_FILE;
 use super::layout::Layout;
-use super::read_at::ReadAt;
+use super::read_at::{ReadAt, cut};
 use super::shards::{self, MAX_CLASS};
 use super::{Opened, Part, Source, SourceKind, Stored};
 use crate::{Error, Result, batches};
@@ -35,6 +35,8 @@ const MAX_CLS: u64 = 32;
 /// An archive. Of each image 16 bytes and its path are kept.
 struct Shard {
     path: PathBuf,
+    /// Its length when it was indexed.
+    len: u64,
     /// Kept open where images are read at random.
     file: Option<ReadAt>,
     /// Goes before the ids, to keep those of different shards apart.
@@ -145,7 +147,8 @@ fn keep(shards: &mut [Shard], mut rows: &[usize]) {
 impl Shard {
     fn without_images(&mut self) -> Self {
         let (path, prefix) = (self.path.clone(), self.prefix.clone());
-        Self { path, prefix, file: self.file.take(), paths: String::new(), images: Vec::new() }
+        let (len, file) = (self.len, self.file.take());
+        Self { path, len, prefix, file, paths: String::new(), images: Vec::new() }
     }
 
     fn push(&mut self, path: &str, image: Image) {
@@ -176,14 +179,14 @@ impl Shard {
         let opened;
         let file = match &self.file {
             Some(file) => file,
-            None => match ReadAt::open(&self.path) {
+            None => match self.open() {
                 Ok(file) => {
                     opened = file;
                     &opened
                 }
-                Err(error) => {
-                    let again = |&image: &usize| Err(self.unreadable(image, error.to_string()));
-                    return wanted.iter().map(again).collect();
+                Err(problem) => {
+                    let lost = |_| Err(Error::lost(&self.path, problem.clone()));
+                    return wanted.iter().map(lost).collect();
                 }
             },
         };
@@ -195,6 +198,15 @@ impl Shard {
             rest = after;
         }
         found
+    }
+
+    /// Opens it again; says what is wrong if it is not there as it was indexed.
+    fn open(&self) -> std::result::Result<ReadAt, String> {
+        let file = ReadAt::open(&self.path).map_err(|error| match error {
+            Error::Io { action, reason, .. } => format!("can't {action} it any more ({reason})"),
+            error => error.to_string(),
+        })?;
+        cut(self.len, file.len()).map_or(Ok(file), Err)
     }
 
     /// How many of `wanted` are read at once: those that follow closely, up to a limit.
@@ -268,9 +280,10 @@ fn read_shard(path: &Path, prefix: String, kind: SourceKind) -> Result<(Shard, L
     }
     let label = |entry: &Entry| classes.get(key(&entry.path)).copied().flatten();
     let labels = images.iter().map(label).collect();
-    let file = (kind == SourceKind::Tar).then_some(file);
+    let (len, file) = (file.len(), (kind == SourceKind::Tar).then_some(file));
     let (path, paths) = (path.to_path_buf(), String::new());
-    let mut shard = Shard { path, file, prefix, paths, images: Vec::with_capacity(images.len()) };
+    let room = Vec::with_capacity(images.len());
+    let mut shard = Shard { path, len, file, prefix, paths, images: room };
     for Entry { path, offset, len } in images {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         shard.push(&path, Image { offset, len, path_end: 0 });
@@ -330,7 +343,10 @@ impl Source for Tar {
         let (shard, image) = self.locate(row)?;
         match &shard.file {
             Some(file) => shard.read_one(file, image),
-            None => shard.read_one(&ReadAt::open(&shard.path)?, image),
+            None => {
+                let file = shard.open().map_err(|problem| Error::lost(&shard.path, problem))?;
+                shard.read_one(&file, image)
+            }
         }
     }
 
