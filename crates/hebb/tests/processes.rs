@@ -86,6 +86,7 @@ fn several_processes_train_what_one_does() {
     let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
     // 131 files in batches of 10: the last has one image.
     let base = ["pretrain", &photos, "--network", &network, "--set", "pretrain.batch=10"];
+    let base = [&base[..], &["--set", "pretrain.lr=1e-3"]].concat();
     for (rule, processes) in [("soft-wta", 2), ("hpca", 3)] {
         let base = [&base[..], &["--rule", rule, "--epochs", "3"]].concat();
         let (one, many) = (at(&dir, &format!("one-{rule}")), at(&dir, &format!("many-{rule}")));
@@ -174,6 +175,7 @@ fn a_lost_process_ends_the_others_and_the_run_goes_on_with_more() {
     let dir = photos();
     let (photos, network) = (at(&dir, "photos"), at(&dir, "small.toml"));
     let base = ["pretrain", &photos, "--network", &network, "--set", "pretrain.batch=10"];
+    let base = [&base[..], &["--set", "pretrain.lr=1e-3"]].concat();
     let base = [&base[..], &["--epochs", "60"]].concat();
     let (whole, run) = (at(&dir, "whole"), at(&dir, "run"));
     ok(&[&base[..], &["--out", &whole]].concat());
