@@ -133,16 +133,10 @@ impl Settings {
         if let Some(rule) = table.get_mut("rule").and_then(toml::Value::as_table_mut) {
             rule.entry("name").or_insert_with(|| Self::default().rule.name.into());
         }
-        let rate_given = table.get("pretrain").and_then(|pretrain| pretrain.get("lr")).is_some();
-        let mut settings: Self = table.try_into().map_err(|e: toml::de::Error| {
+        let settings: Self = table.try_into().map_err(|e: toml::de::Error| {
             Error::config("settings", e.to_string().trim().replace('\n', " "))
         })?;
         settings.rule()?;
-        if let Some(over_patch) = rules::info(&settings.rule.name)?.over_patch
-            && !rate_given
-        {
-            settings.pretrain.lr = LayerRates::OverPatch { over_patch };
-        }
         Ok(settings)
     }
 
@@ -268,16 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_gained_most_is_the_default() {
-        let lr = |set: &[&str]| read(set).unwrap().pretrain.lr;
-        assert_eq!(lr(&[]), LayerRates::OverPatch { over_patch: 2.2 });
-        assert_eq!(lr(&["pretrain.epochs=3"]), LayerRates::OverPatch { over_patch: 2.2 });
-        assert_eq!(lr(&["rule.name=soft-wta"]), LayerRates::All(1e-3));
-        assert_eq!(lr(&["pretrain.lr=1e-3"]), LayerRates::All(1e-3));
-        let own = LayerRates::OverPatch { over_patch: 1.0 };
-        assert_eq!(lr(&["pretrain.lr={ over_patch = 1.0 }"]), own);
-        let text = toml::to_string(&read(&[]).unwrap()).unwrap();
-        assert_eq!(Settings::parse(&text, Path::new("config.toml")).unwrap(), read(&[]).unwrap());
+    fn a_rate_over_the_length_of_patches_is_kept() {
+        let settings = read(&["pretrain.lr={ over_patch = 2.2 }"]).unwrap();
+        assert_eq!(settings.pretrain.lr, LayerRates::OverPatch { over_patch: 2.2 });
+        let text = toml::to_string(&settings).unwrap();
+        assert_eq!(Settings::parse(&text, Path::new("config.toml")).unwrap(), settings);
     }
 
     #[test]

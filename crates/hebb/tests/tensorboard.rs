@@ -29,7 +29,12 @@ fn read(run: &str) -> Option<Curves> {
     let output = Command::new(python).args(["-c", READ, run]).output();
     match output {
         Ok(output) if output.status.success() => {
-            Some(serde_json::from_slice(&output.stdout).unwrap())
+            let mut curves: Curves = serde_json::from_slice(&output.stdout).unwrap();
+            // Event files hold single precision; reading their decimals in double precision may
+            // miss it by a last bit.
+            let values = curves.values_mut().flatten();
+            values.for_each(|(_, value)| *value = f64::from(*value as f32));
+            Some(curves)
         }
         failed => {
             let required = std::env::var_os("HEBB_REQUIRE_TENSORBOARD").is_some();

@@ -26,7 +26,6 @@ pub(super) const HEBB: RuleInfo = RuleInfo {
     name: "hebb",
     summary: "Hebb's rule with decay: neurons grow along what they respond to",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| Ok(Box::new(parse::<Hebb>(params)?.checked()?)),
 };
 

@@ -26,8 +26,6 @@ pub(super) const HPCA: RuleInfo = RuleInfo {
     name: "hpca",
     summary: "Hebbian PCA: neurons in order learn what the ones before leave over",
     learning_rate: 1e-3,
-    // experiments/cifar10-settings.toml
-    over_patch: Some(2.2),
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(Hpca { activation: Activation::Relu }))
@@ -38,7 +36,6 @@ pub(super) const HPCA_TANH: RuleInfo = RuleInfo {
     name: "hpca-tanh",
     summary: "Hebbian PCA with tanh in place of ReLU, in the forward pass too",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(Hpca { activation: Activation::Tanh }))
@@ -49,7 +46,6 @@ pub(super) const HPCA_TANH_ADAPTIVE: RuleInfo = RuleInfo {
     name: "hpca-tanh-adaptive",
     summary: "the same, learning by tanh over each neuron's running spread",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(AdaptiveHpca::default()))

@@ -35,7 +35,6 @@ pub(super) const ICA: RuleInfo = RuleInfo {
     name: "ica",
     summary: "independent component analysis by the natural gradient, with tanh",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(Ica { reach: Reach::All }))
@@ -46,7 +45,6 @@ pub(super) const HICA: RuleInfo = RuleInfo {
     name: "hica",
     summary: "hierarchical ICA: neurons in order, each independent of those before",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(Ica { reach: Reach::Prefix }))
@@ -57,7 +55,6 @@ pub(super) const ICA_NORMALISED: RuleInfo = RuleInfo {
     name: "ica-normalised",
     summary: "ICA that keeps weights of length 1 so, by tanh over their running spread",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(NormalisedIca { reach: Reach::All, spread: Spread::default() }))
@@ -68,7 +65,6 @@ pub(super) const HICA_NORMALISED: RuleInfo = RuleInfo {
     name: "hica-normalised",
     summary: "the same for hierarchical ICA",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(NormalisedIca { reach: Reach::Prefix, spread: Spread::default() }))

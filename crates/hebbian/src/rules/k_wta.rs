@@ -23,7 +23,6 @@ pub(super) const K_WTA: RuleInfo = RuleInfo {
     name: "k-wta",
     summary: "k-winners-take-all: the k most similar neurons move towards a patch",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| Ok(Box::new(parse::<KWta>(params)?.checked()?)),
 };
 

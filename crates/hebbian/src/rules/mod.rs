@@ -195,9 +195,6 @@ pub struct RuleInfo {
     pub summary: &'static str,
     /// Learning rate as published.
     pub learning_rate: f64,
-    /// Learning rate times length of a patch at which pre-training gained most,
-    /// where that has been looked for.
-    pub over_patch: Option<f64>,
     build: fn(toml::Table) -> Result<Box<dyn Rule>>,
 }
 

@@ -20,7 +20,6 @@ pub(super) const OJA_SUBSPACE: RuleInfo = RuleInfo {
     name: "oja-subspace",
     summary: "Oja's subspace rule: neurons together learn what they leave over",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         parse::<NoParams>(params)?;
         Ok(Box::new(OjaSubspace))

@@ -21,7 +21,6 @@ pub(super) const POWER_SOFT_WTA: RuleInfo = RuleInfo {
     name: "power-soft-wta",
     summary: "soft winner-takes-all by powers of the similarity",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         let rule = parse::<PowerSoftWta>(params)?;
         check_above_zero("rule.k", rule.k)?;

@@ -22,7 +22,6 @@ pub(super) const SOFT_WTA: RuleInfo = RuleInfo {
     name: "soft-wta",
     summary: "soft winner-takes-all: neurons move towards the patches they win",
     learning_rate: 1e-3,
-    over_patch: None,
     build: |params| {
         let rule = parse::<SoftWta>(params)?;
         check_above_zero("rule.temperature", rule.temperature)?;
