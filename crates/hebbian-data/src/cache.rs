@@ -168,7 +168,7 @@ fn build(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let file = tempfile::Builder::new()
         .prefix(".pixels-")
         .suffix(".tmp")

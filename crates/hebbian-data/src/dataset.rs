@@ -96,7 +96,7 @@ impl Dataset {
         }
         // A labelled folder may lie inside the pile; its images count once.
         // A pattern of shards is no folder that anything could lie in.
-        let root = |path: &Path| fs_err::canonicalize(path).ok();
+        let root = |path: &Path| std::fs::canonicalize(path).ok();
         let inside = root(&self.path)
             .and_then(|pile| Some(root(path)?.strip_prefix(pile).ok()?.to_path_buf()));
         let inside = inside.map(|path| {
@@ -217,7 +217,7 @@ fn is_table(path: &Path) -> Result<bool> {
     if source::pattern::expand(path)?.is_some() {
         return Ok(false);
     }
-    let metadata = fs_err::metadata(path).map_err(Error::io("open", path))?;
+    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
     let images = |ending| source::shards::has_ending(path, ending);
     Ok(metadata.is_file() && !images("tar") && !images("parquet"))
 }

@@ -19,9 +19,15 @@ pub enum Error {
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer. It is no source of this error: the message has it, without
-        /// the path for a second time.
+        /// The system's answer, without the path. It is no source of this error: the message
+        /// has it.
         reason: String,
+    },
+    /// What is to be made is there.
+    #[error("{path}: exists already; give another folder", path = path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
     },
     /// Neither the names nor the first bytes match any kind of data set.
     #[error(
@@ -202,16 +208,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// A closure for `map_err` that adds the action and the path.
+    /// A closure for `map_err` that adds the action and the path to an error that does not name
+    /// it, as those of `std::fs`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |error| {
-            let mut innermost: &dyn std::error::Error = &error;
-            while let Some(source) = innermost.source() {
-                innermost = source;
-            }
-            Self::Io { action, path, reason: innermost.to_string() }
-        }
+        move |error| Self::Io { action, path, reason: error.to_string() }
     }
 
     /// A file that holds many images is lost.

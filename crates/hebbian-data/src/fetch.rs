@@ -8,6 +8,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use md5::{Digest, Md5};
 
+use crate::beside::Beside;
 use crate::{Error, Result};
 
 /// A published archive and what is taken from it.
@@ -87,21 +88,13 @@ pub fn fetch(
     if folder.is_dir() {
         return Ok(folder);
     }
-    fs_err::create_dir_all(into).map_err(Error::io("create", into))?;
+    std::fs::create_dir_all(into).map_err(Error::io("create", into))?;
     let mut file = tempfile::tempfile_in(into).map_err(Error::io("write in", into))?;
     download(archive, &mut file, into, progress)?;
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read", into))?;
-    let beside = tempfile::Builder::new()
-        .prefix(".fetch-")
-        .suffix(".tmp")
-        .tempdir_in(into)
-        .map_err(Error::io("write in", into))?;
-    // A folder in the temporary one, which others may not enter.
-    let files = beside.path().join("files");
-    fs_err::create_dir(&files).map_err(Error::io("create", &files))?;
-    unpack(archive, file, &files)?;
-    fs_err::rename(&files, &folder).map_err(Error::io("create", &folder))?;
-    sync(into)?;
+    let beside = Beside::new(into, ".fetch-")?;
+    unpack(archive, file, beside.path())?;
+    beside.rename(&folder)?;
     Ok(folder)
 }
 
@@ -167,7 +160,7 @@ fn unpack(archive: &Archive, file: fs::File, folder: &Path) -> Result<()> {
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(|e| bad(format!("{member}: {e}")))?;
         let to = folder.join(member);
-        let mut out = fs_err::File::create(&to).map_err(Error::io("write", &to))?;
+        let mut out = std::fs::File::create(&to).map_err(Error::io("write", &to))?;
         out.write_all(&content).map_err(Error::io("write", &to))?;
         out.sync_all().map_err(Error::io("write", &to))?;
     }
@@ -175,14 +168,4 @@ fn unpack(archive: &Archive, file: fs::File, folder: &Path) -> Result<()> {
         Some((member, _)) => Err(bad(format!("{member} is not in it"))),
         None => Ok(()),
     }
-}
-
-/// Makes a rename in `folder` last through a power cut, where the system can.
-fn sync(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(Error::io("write in", folder))?;
-    }
-    Ok(())
 }

@@ -100,11 +100,11 @@ pub(crate) fn read(
     file: &Path,
     ids: impl Iterator<Item = String>,
 ) -> Result<(Vec<Option<u32>>, Vec<String>)> {
-    let length = fs_err::metadata(file).map_err(Error::io("open", file))?.len();
+    let length = std::fs::metadata(file).map_err(Error::io("open", file))?.len();
     if length > MAX_BYTES {
         return Err(Error::format(file, format!("it is longer than {MAX_BYTES} bytes")));
     }
-    let lines = parse(file, &fs_err::read(file).map_err(Error::io("read", file))?)?;
+    let lines = parse(file, &std::fs::read(file).map_err(Error::io("read", file))?)?;
     let row_of: HashMap<String, usize> = ids.enumerate().map(|(row, id)| (id, row)).collect();
     let mut classes: Vec<&str> = lines.iter().map(|line| line.label.as_str()).collect();
     classes.sort_unstable();

@@ -24,6 +24,7 @@
 mod ahead;
 pub mod augment;
 pub mod batches;
+mod beside;
 pub mod cache;
 pub mod dataset;
 pub mod decode;

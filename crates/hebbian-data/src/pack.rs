@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crate::beside::Beside;
 use crate::source::CLASSES_FILE;
 use crate::{Dataset, Error, Result, Skipped, seed};
 
@@ -28,8 +29,8 @@ pub struct Packed {
 /// The folder is written beside and renamed.
 ///
 /// # Errors
-/// [`Error::Format`] when the folder is there already, a
-/// class's name has several lines, or no image can be read; [`Error::Io`].
+/// [`Error::Exists`]; [`Error::Format`] when a class's name has several lines;
+/// [`Error::Empty`] when no image can be read; [`Error::Io`].
 pub fn pack(
     data: &Dataset,
     folder: &Path,
@@ -38,7 +39,7 @@ pub fn pack(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Packed> {
     if folder.exists() {
-        return Err(Error::format(folder, "it exists already; give another folder"));
+        return Err(Error::Exists { path: folder.to_path_buf() });
     }
     if let Some(name) = data.classes().iter().find(|name| name.contains(['\n', '\r'])) {
         let problem = format!("the class {name:?} has several lines, which {CLASSES_FILE} can't");
@@ -46,15 +47,8 @@ pub fn pack(
     }
     let parent = folder.parent().filter(|path| !path.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    fs_err::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    let beside = tempfile::Builder::new()
-        .prefix(".pack-")
-        .suffix(".tmp")
-        .tempdir_in(parent)
-        .map_err(Error::io("write in", parent))?;
-    // A folder in the temporary one, which others may not enter.
-    let files = beside.path().join("files");
-    fs_err::create_dir(&files).map_err(Error::io("create", &files))?;
+    let beside = Beside::new(parent, ".pack-")?;
+    let files = beside.path();
 
     let images = data.images();
     let order = seed::shuffled(data.len(), seed, "pack");
@@ -63,7 +57,7 @@ pub fn pack(
     while order.peek().is_some() {
         let path = files.join(format!("{shards:06}.tar"));
         let write = Error::io("write", &path);
-        let file = fs_err::File::create(&path).map_err(Error::io("create", &path))?;
+        let file = std::fs::File::create(&path).map_err(Error::io("create", &path))?;
         let mut archive = tar::Builder::new(BufWriter::new(file));
         let mut inside = 0;
         for (number, row) in order.by_ref() {
@@ -97,7 +91,7 @@ pub fn pack(
         finish().map_err(write)?;
         if inside == 0 {
             // The last images could not be read.
-            fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             break;
         }
         written += inside;
@@ -109,9 +103,9 @@ pub fn pack(
     if !data.classes().is_empty() {
         let names: String = data.classes().iter().map(|name| format!("{name}\n")).collect();
         let path = files.join(CLASSES_FILE);
-        fs_err::write(&path, names).map_err(Error::io("write", &path))?;
+        std::fs::write(&path, names).map_err(Error::io("write", &path))?;
     }
-    fs_err::rename(&files, folder).map_err(Error::io("create", folder))?;
+    beside.rename(folder)?;
     let pattern = match shards {
         1 => folder.join("000000.tar"),
         _ => folder.join(format!("{{000000..{:06}}}.tar", shards - 1)),

@@ -67,7 +67,7 @@ fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>> {
 fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
     let mut first = Vec::with_capacity(32);
-    let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     file.take(32).read_to_end(&mut first).map_err(Error::io("read", path))?;
     Ok(first)
 }

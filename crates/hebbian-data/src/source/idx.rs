@@ -136,7 +136,7 @@ pub(crate) fn from_bytes(images: &[u8], labels: &[u8], classes: &[&str]) -> Resu
 }
 
 fn read_file(path: &Path) -> Result<Array> {
-    let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     read(path, std::io::BufReader::new(file))
 }
 

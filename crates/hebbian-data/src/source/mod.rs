@@ -158,7 +158,7 @@ pub(crate) fn open(path: &Path, part: Part) -> Result<Opened> {
     if let Some(paths) = pattern::expand(path)? {
         return open_shards(path, paths, part);
     }
-    let metadata = fs_err::metadata(path).map_err(Error::io("open", path))?;
+    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
     let opened = if metadata.is_dir() {
         let names = file_names(path)?;
         if cifar::recognise(&names).is_some() {
@@ -193,7 +193,7 @@ fn open_shards(shown: &Path, paths: Vec<PathBuf>, part: Part) -> Result<Opened> 
 }
 
 fn open_file(path: &Path, part: Part) -> Result<Opened> {
-    let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut first = Vec::with_capacity(512);
     file.take(512).read_to_end(&mut first).map_err(Error::io("read", path))?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -219,7 +219,7 @@ fn open_file(path: &Path, part: Part) -> Result<Opened> {
 
 fn file_names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs_err::read_dir(folder).map_err(Error::io("list", folder))? {
+    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let entry = entry.map_err(Error::io("list", folder))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
@@ -267,7 +267,7 @@ fn fingerprint_of(kind: SourceKind) -> blake3::Hasher {
 
 /// Adds a file's length and modification time.
 fn add_metadata(hasher: &mut blake3::Hasher, path: &Path) -> Result<()> {
-    let metadata = fs_err::metadata(path).map_err(Error::io("examine", path))?;
+    let metadata = std::fs::metadata(path).map_err(Error::io("examine", path))?;
     hasher.update(&metadata.len().to_le_bytes());
     let modified = metadata.modified().map_err(Error::io("examine", path))?;
     // A time before 1970 says as much as 1970 itself: it is not now.

@@ -47,7 +47,7 @@ pub(super) fn guarded<T: Send>(
     path: &Path,
     read: impl FnOnce(Reader) -> std::result::Result<T, String> + Send,
 ) -> Result<T> {
-    fs_err::metadata(path).map_err(Error::io("open", path))?;
+    std::fs::metadata(path).map_err(Error::io("open", path))?;
     quietly(|| read(Reader::open(path)?)).map_err(|problem| Error::format(path, problem))
 }
 

@@ -42,7 +42,7 @@ struct Shard {
 impl Shard {
     /// What has happened to the file since it was opened, if it is not all there any more.
     fn lost(&self) -> Option<String> {
-        match fs_err::metadata(&self.path) {
+        match std::fs::metadata(&self.path) {
             Ok(now) => cut(self.file_len, now.len()),
             Err(error) => Some(format!("is not there any more ({error})")),
         }

@@ -122,7 +122,7 @@ fn class_names(shards: &[Shard]) -> Result<Option<Vec<String>>> {
     else {
         return Ok(None);
     };
-    let file = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
+    let file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
     let mut text = String::new();
     let read = file.take(MAX_CLASSES_BYTES).read_to_string(&mut text);
     read.map_err(|e| Error::format(&path, format!("it is no text ({e})")))?;
@@ -258,7 +258,7 @@ impl Shard {
 /// The images of an archive, and the labels that its `cls` files give them.
 fn read_shard(path: &Path, prefix: String, kind: SourceKind) -> Result<(Shard, Labels)> {
     let file = ReadAt::open(path)?;
-    let reader = fs_err::File::open(path).map_err(Error::io("open", path))?;
+    let reader = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut classes: HashMap<String, Option<u32>> = HashMap::new();
     let mut images = Vec::new();
     walk(path, reader, file.len(), &mut |entry, content| {
