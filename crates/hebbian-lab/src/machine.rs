@@ -1,5 +1,7 @@
 //! Where a result comes from.
 
+use hebbian::memory::status_mib;
+
 /// Version of the program, with the revision of its source where it was built
 /// in a working copy: `0.1.0+398ed10f2c`, `-changed` if that was edited since.
 pub fn code_version() -> &'static str {
@@ -23,9 +25,7 @@ pub fn host() -> String {
 
 /// Most memory this process has held so far, MiB.
 pub fn peak_memory_mib() -> Option<u64> {
-    let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
+    status_mib(std::process::id(), "VmHWM").map(|mib| mib as u64)
 }
 
 /// Now, in seconds since 1970 (UTC).

@@ -16,6 +16,7 @@ pub mod error;
 #[cfg(feature = "vulkan")]
 pub mod gpu;
 pub mod linalg;
+pub mod memory;
 pub mod network;
 pub mod ops;
 pub mod rules;

@@ -113,14 +113,14 @@ fn entry(archive: &mut tar::Builder<impl Write>, name: &str, content: &[u8]) -> 
 
 /// Reads a set for the process that asked for it.
 pub(crate) fn stream(pattern: &Path) -> Result<()> {
-    let (start, before) = (Instant::now(), status_mib("VmRSS:"));
+    let (start, before) = (Instant::now(), status_mib("VmRSS"));
     let data = Dataset::open(pattern)?;
     let seconds_opening = start.elapsed().as_secs_f64();
     ensure!(data.labelled() == data.len(), "a label is missing");
     let images = data.images();
     let order = images.shuffled(0, "epoch");
     let seconds_ordering = start.elapsed().as_secs_f64() - seconds_opening;
-    let opened = status_mib("VmRSS:");
+    let opened = status_mib("VmRSS");
     let mut stream = batches(&images, order, BATCH, SIZE);
     let first = stream.next().context("there are no images")??;
     let seconds_start = start.elapsed().as_secs_f64();
@@ -128,7 +128,7 @@ pub(crate) fn stream(pattern: &Path) -> Result<()> {
     for batch in stream.by_ref() {
         read += batch?.rows.len();
         if soon.is_none() && read >= images.len() / 10 {
-            soon = status_mib("VmRSS:");
+            soon = status_mib("VmRSS");
         }
         if reading.elapsed().as_secs_f64() > PATIENCE {
             break;
@@ -140,7 +140,7 @@ pub(crate) fn stream(pattern: &Path) -> Result<()> {
     for shard in hebbian_data::source::pattern::expand(pattern)?.unwrap_or_default() {
         bytes += fs_err::metadata(shard)?.len();
     }
-    let mib = [before, opened, soon, status_mib("VmHWM:")];
+    let mib = [before, opened, soon, status_mib("VmHWM")];
     let images = images.len();
     let row =
         Row { images, seconds_opening, seconds_ordering, seconds_start, read, seconds, mib, bytes };

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use hebbian::memory;
 use serde::{Deserialize, Serialize};
 
 /// What repeated runs took.
@@ -20,7 +21,7 @@ impl Timing {
     /// Runs `body` once to warm up and then `runs` times by the clock.
     pub(crate) fn of<E>(runs: usize, mut body: impl FnMut() -> Result<(), E>) -> Result<Self, E> {
         reset_peak();
-        let before_mib = status_mib("VmRSS:");
+        let before_mib = status_mib("VmRSS");
         body()?;
         let mut seconds = Vec::with_capacity(runs);
         for _ in 0..runs {
@@ -28,7 +29,7 @@ impl Timing {
             body()?;
             seconds.push(start.elapsed().as_secs_f64());
         }
-        Ok(Self { runs: seconds, peak_mib: status_mib("VmHWM:"), before_mib })
+        Ok(Self { runs: seconds, peak_mib: status_mib("VmHWM"), before_mib })
     }
 
     /// Of one of so many steps that each run was made of.
@@ -68,8 +69,7 @@ pub(crate) fn reset_peak() -> bool {
     fs_err::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-pub(crate) fn status_mib(field: &str) -> Option<f64> {
-    let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? / 1024.0)
+/// A figure of this process's memory; see [`memory::status_mib`].
+pub(crate) fn status_mib(name: &str) -> Option<f64> {
+    memory::status_mib(std::process::id(), name)
 }

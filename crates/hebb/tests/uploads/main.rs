@@ -17,6 +17,7 @@ use std::time::Duration;
 use cases::{Case, Cases};
 use common::served::{Served, read};
 use common::{at, files_in, number, ok, scratch};
+use hebbian::memory::status_mib;
 
 const UPLOADS: usize = 500;
 const CLIENTS: usize = 8;
@@ -108,7 +109,5 @@ fn hostile_uploads_break_nothing_and_leave_nothing() {
 
 /// The most memory that a process has had, in MiB, where the system tells.
 fn peak_mib(id: u32) -> Option<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<usize>().ok()? / 1024)
+    status_mib(id, "VmHWM").map(|mib| mib as usize)
 }

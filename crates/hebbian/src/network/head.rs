@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BatchNorm, Linear, NormKind, Tensors};
 use crate::error::{Error, Result};
+use crate::ops::rectify;
 
 /// Most units of a hidden layer.
 const MAX_HIDDEN: usize = 1 << 16;
@@ -92,7 +93,7 @@ impl Hidden {
     /// `features`: batch x feature length; result: batch x units.
     pub(crate) fn rectified(&self, features: &[f32]) -> Vec<f32> {
         let mut units = self.linear.forward(features);
-        units.iter_mut().for_each(|u| *u = u.max(0.0));
+        rectify(&mut units);
         units
     }
 }

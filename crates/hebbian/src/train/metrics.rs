@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{Cursor, RunFolder};
 use crate::error::{Error, Result};
+use crate::memory::status_mib;
 use crate::network::write_atomically;
 
 /// Steps between two lines of metrics.
@@ -111,7 +112,8 @@ impl Meter {
             epoch: cursor.epoch,
             images_per_second: (self.seen > 0).then_some(rate).filter(|rate| rate.is_finite()),
             skipped: self.skipped.len(),
-            memory_mib: memory_mib(),
+            memory_mib: status_mib(std::process::id(), "VmRSS")
+                .map(|mib| (mib * 10.0).round() / 10.0),
             values,
         };
         (self.since, self.seen) = (Instant::now(), 0);
@@ -137,14 +139,6 @@ pub fn curves(line: &Value) -> Vec<(String, f64)> {
         }
     }
     found
-}
-
-/// Memory that the process holds, where the system tells.
-fn memory_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some((kib / 102.4).round() / 10.0)
 }
 
 /// Adds lines of JSON to a file.

@@ -9,14 +9,10 @@ use crate::{Error, Result};
 /// How many images of a batch each process could read, by rank; those left out
 /// become those of all.
 pub(super) fn read_by_all(group: &Group, batch: &mut Batch) -> Result<Vec<usize>> {
-    let mut counts = vec![0.0; group.size() + 1];
-    counts[group.rank()] = batch.rows.len() as f64;
-    counts[group.size()] = batch.skipped.len() as f64;
-    group.sum_f64(&mut counts);
-    if counts.pop() > Some(0.0) {
+    if group.count(batch.skipped.len()) > 0 {
         batch.skipped = all_skipped(group, std::mem::take(&mut batch.skipped))?;
     }
-    Ok(counts.into_iter().map(|count| count as usize).collect())
+    Ok(group.counts(batch.rows.len()))
 }
 
 /// The images that any of them could not read, by rank.

@@ -11,8 +11,8 @@ use crate::Result;
 use crate::collective::Parts;
 use crate::network::{BatchNorm, NormKind, Normalised, Statistics, Tensors};
 use crate::ops::{
-    Geometry, TransposedGradients, Workspace, max_unpool, max_unpool_backward, transposed_backward,
-    transposed_forward,
+    Geometry, TransposedGradients, Workspace, max_unpool, max_unpool_backward, rectify,
+    transposed_backward, transposed_forward,
 };
 
 /// Numbers one task rectifies.
@@ -106,7 +106,7 @@ impl Mirror {
         map.resize(batch * g.input_len(), 0.0);
         transposed_forward(g, batch, y, &self.weights, &self.bias, workspace, map);
         if self.rectifies {
-            map.par_chunks_mut(CHUNK).for_each(|map| map.iter_mut().for_each(|m| *m = m.max(0.0)));
+            rectify(map);
         }
         let z = match (&self.unpool, winners) {
             (Some((_, g)), Some(winners)) => {

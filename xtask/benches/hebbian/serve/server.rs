@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hebbian::memory::status_mib;
 
 /// Units of the hidden layer whose output is searched.
 const DIM: &str = "256";
@@ -66,12 +67,7 @@ impl Server {
 
     /// Does `work` while the memory of the process is looked at every second; in MiB.
     pub(super) fn watch<R>(&self, work: impl FnOnce() -> R) -> (R, Vec<f64>) {
-        let path = format!("/proc/{}/status", self.child.id());
-        let look = || {
-            let status = fs_err::read_to_string(&path).ok()?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
-        };
+        let look = || status_mib(self.child.id(), "VmRSS");
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
