@@ -1,18 +1,19 @@
 //! What can be typed: verbs, options, help.
 
+mod data;
 mod experiment;
 mod gallery;
 mod serve;
 mod stores;
+mod train;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use hebbian::rules::RULES;
 use hebbian::train::Every;
 use hebbian_data::Share;
 
+pub use self::data::{DataCommand, OfficialSet};
 pub use self::experiment::{ExperimentCommand, ExperimentReportArgs, ExperimentRunArgs};
 pub use self::gallery::{
     CompactArgs, DuplicatesArgs, ExportArgs, GalleryArgs, GalleryCommand, ImportArgs, IndexArgs,
@@ -20,7 +21,7 @@ pub use self::gallery::{
 };
 pub use self::serve::ServeArgs;
 pub use self::stores::{CompareArgs, PushArgs};
-use crate::settings::Method;
+pub use self::train::{FinetuneArgs, PretrainArgs, ProbeArgs, ProbeClassifier};
 
 /// Learn from a pile of images, nearly all without labels: features, a
 /// classifier, an image search.
@@ -50,7 +51,7 @@ pub struct Cli {
 pub enum Command {
     /// Show the whole system on a small sample of real images, offline.
     Demo(DemoArgs),
-    /// Describe a data set, or fetch an official one.
+    /// Describe a data set, pack it into shards, or fetch an official one.
     #[command(subcommand)]
     Data(DataCommand),
     /// Train a network on images without labels, by a Hebbian rule or as a VAE.
@@ -307,210 +308,6 @@ pub struct DemoArgs {
     /// Write the table as JSON to standard output.
     #[arg(long)]
     pub json: bool,
-}
-
-/// `hebb data`
-#[derive(Subcommand)]
-pub enum DataCommand {
-    /// Classes, counts, sizes, duplicates and unreadable files of a data set.
-    #[command(after_help = "Example:\n  hebb data describe photos/ --labels labels.csv")]
-    Describe {
-        /// The data set.
-        #[command(flatten)]
-        data: DataArgs,
-        /// Write JSON to standard output.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Write a data set as tar shards, which are read from start to end however
-    /// many images there are.
-    #[command(after_help = "\
-The images lie in the shards as they are stored and in random order, as
-NUMBER.jpg (or what they are); NUMBER.cls beside one has the number of its class,
-classes.txt the names. WebDataset reads them too.
-
-Example:
-  hebb data pack photos/ --out shards
-  hebb pretrain 'shards/{000000..000049}.tar' --out runs/photos")]
-    Pack {
-        /// The data set.
-        #[command(flatten)]
-        data: DataArgs,
-        /// The folder to make.
-        #[arg(long, short, value_name = "DIR")]
-        out: PathBuf,
-        /// Images a shard.
-        #[arg(long, default_value = "1000", value_name = "N")]
-        images: NonZeroUsize,
-        /// Seed of their order.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
-    /// Fetch the official CIFAR-10 or CIFAR-100 archive and check it.
-    #[command(after_help = "Example:\n  hebb data fetch cifar-10 --into data")]
-    Fetch {
-        /// Which one.
-        #[arg(value_enum)]
-        name: OfficialSet,
-        /// Folder that its folder goes into.
-        #[arg(long, default_value = "data", value_name = "DIR")]
-        into: PathBuf,
-        /// Fetch from here instead of the official address.
-        #[arg(long, value_name = "URL")]
-        from: Option<String>,
-    },
-}
-
-/// Data sets that can be fetched.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum OfficialSet {
-    /// 60,000 images of 10 classes.
-    #[value(name = "cifar-10")]
-    Cifar10,
-    /// 60,000 images of 100 classes.
-    #[value(name = "cifar-100")]
-    Cifar100,
-}
-
-/// The learning rules, by name.
-fn rule_names() -> String {
-    let names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
-    format!("Learning rule: {}", names.join(", "))
-}
-
-/// The learning rules, a line each.
-fn rule_summaries() -> String {
-    let lines = RULES.iter().map(|rule| format!("\n- {}: {}", rule.name, rule.summary));
-    "Learning rule:".to_owned() + &lines.collect::<String>()
-}
-
-/// `hebb pretrain`
-#[derive(Args)]
-pub struct PretrainArgs {
-    /// The images; labels, if there are any, are never looked at.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// The run.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// How: by a Hebbian rule, or as the encoder of a VAE (default: hebbian).
-    #[arg(long, value_enum)]
-    pub method: Option<Method>,
-    /// Learning rule.
-    #[arg(long, help = rule_names(), long_help = rule_summaries())]
-    pub rule: Option<String>,
-    /// Network preset or file.
-    #[arg(long)]
-    pub network: Option<String>,
-    /// Side of the square images the network takes.
-    #[arg(long, value_name = "PIXELS")]
-    pub size: Option<usize>,
-    /// Passes over the images.
-    #[arg(long)]
-    pub epochs: Option<usize>,
-    /// Images, without labels, that choose the epoch of a VAE.
-    #[arg(long, value_name = "DATA")]
-    pub validation: Option<PathBuf>,
-    /// Settings.
-    #[command(flatten)]
-    pub settings: SettingsArgs,
-    /// Common options.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `hebb finetune`
-#[derive(Args)]
-pub struct FinetuneArgs {
-    /// The images and their labels.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// The run.
-    #[command(flatten)]
-    pub run: RunArgs,
-    /// Pre-trained run or model folder; without it, random weights.
-    #[arg(long, value_name = "DIR")]
-    pub model: Option<PathBuf>,
-    /// Network preset or file, for random weights.
-    #[arg(long, conflicts_with = "model")]
-    pub network: Option<String>,
-    /// Side of the square images it takes.
-    #[arg(long, value_name = "PIXELS", conflicts_with = "model")]
-    pub size: Option<usize>,
-    /// Layer whose features the classifier takes (default: the last).
-    #[arg(long)]
-    pub layer: Option<String>,
-    /// Put a hidden layer of so many units into the classifier (published for
-    /// retrieval: 256); its output is the layer `code` of the model.
-    #[arg(long, value_name = "UNITS")]
-    pub hidden: Option<usize>,
-    /// Which labels.
-    #[command(flatten)]
-    pub amount: AmountArgs,
-    /// Labelled images that choose the epoch under the published protocol.
-    #[arg(long, value_name = "DATA")]
-    pub validation: Option<PathBuf>,
-    /// Settings.
-    #[command(flatten)]
-    pub settings: SettingsArgs,
-    /// Common options.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// `hebb probe`
-#[derive(Args)]
-pub struct ProbeArgs {
-    /// Images and labels to train the classifiers on.
-    #[command(flatten)]
-    pub data: DataArgs,
-    /// Images and labels to judge them by.
-    #[arg(value_name = "TEST")]
-    pub test: PathBuf,
-    /// Run or model folder.
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Layers: L1 to the last, pixels, code, code-binary (default: every L).
-    #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
-    pub layer: Vec<String>,
-    /// Classifiers, several separated by commas.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES",
-          default_values_t = [ProbeClassifier::Linear, ProbeClassifier::Knn])]
-    pub classifier: Vec<ProbeClassifier>,
-    /// Neighbours that vote.
-    #[arg(short, default_value_t = 10)]
-    pub k: usize,
-    /// Put a Nystroem map of the RBF kernel with so many components (published:
-    /// 1000), fitted to the training features, before every classifier.
-    #[arg(long, value_name = "COMPONENTS")]
-    pub nystroem: Option<usize>,
-    /// Weight of the support vector machine's loss beside its regularisation.
-    #[arg(long, default_value_t = 1.0, value_name = "C")]
-    pub svm_c: f64,
-    /// Which labels.
-    #[command(flatten)]
-    pub amount: AmountArgs,
-    /// Settings.
-    #[command(flatten)]
-    pub settings: SettingsArgs,
-    /// Common options.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// A classifier of frozen features.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ProbeClassifier {
-    /// One linear layer.
-    Linear,
-    /// A hidden layer, then a linear one.
-    TwoLayer,
-    /// The nearest training images.
-    Knn,
-    /// Linear support vector machines.
-    Svm,
-    /// The nearest class mean.
-    NearestMean,
 }
 
 /// `hebb predict`

@@ -76,7 +76,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         let exclude_self = args.exclude_self;
         let how = Retrieval { options, exclude_self, nystroem: args.nystroem, seed: 0 };
         let work = how.work(&model, &gallery, (&data, &images), &device)?;
-        let parts = Parts::open(args.parts.as_deref(), &work.question())?;
+        let parts = Parts::open(args.parts.as_deref(), work.question())?;
         let shard = args.shard.map_or(0..work.parts(), |shard| shard.rows(work.parts()));
         for part in shard {
             if parts.load(part)?.is_none() {

@@ -152,8 +152,8 @@ impl Retrieval {
 
 impl Work<'_> {
     /// What names this evaluation.
-    pub fn question(&self) -> String {
-        self.question.clone()
+    pub fn question(&self) -> &str {
+        &self.question
     }
 
     /// How many parts there are.
