@@ -3,39 +3,13 @@
 // What the benchmark uses of these files and this test does not.
 #![allow(dead_code)]
 
-#[path = "../benches/hebbian/steps/floor.rs"]
-mod floor;
 #[path = "../benches/hebbian/report/table.rs"]
 mod table;
 #[path = "../benches/hebbian/timing.rs"]
 mod timing;
 
-use hebbian::network::NetworkSpec;
-use hebbian::rules::Reconstruction;
 use table::Table;
 use timing::Timing;
-
-#[test]
-fn floors_of_cifar_6_are_the_sums_of_its_products() {
-    let layers = NetworkSpec::find("cifar-6").unwrap().geometries().unwrap();
-    // Positions x neurons x patch length, layer by layer.
-    let image = 28 * 28 * 96 * 75
-        + 12 * 12 * 128 * 864
-        + 10 * 10 * 192 * 1152
-        + 3 * 3 * 256 * 1728
-        + 4096 * 2304;
-    assert_eq!(floor::forward(&layers, 64), 64 * image);
-    assert_eq!(floor::hebbian(&layers, 64, Reconstruction::Own), 2 * 64 * image);
-    let prefix = floor::hebbian(&layers, 64, Reconstruction::Prefix);
-    assert!((9_000_000_000..10_500_000_000).contains(&prefix), "{prefix}");
-    let supervised = 3 * 64 * image - 64 * 28 * 28 * 96 * 75 + 3 * 64 * 4096 * 10;
-    assert_eq!(floor::supervised(&layers, 64, 10), supervised);
-    // Both ways through all layers but the input's gradient; 4096 features to
-    // 256 means and as many log-variances, and back from 256.
-    let latent = 64 * 4096 * (512 + 256);
-    let vae = 3 * (2 * 64 * image + latent) - 64 * 28 * 28 * 96 * 75;
-    assert_eq!(floor::vae(&layers, 64, 256), vae);
-}
 
 #[test]
 fn the_median_lies_between_the_middle_two() {

@@ -13,6 +13,7 @@
 pub mod collective;
 pub mod engine;
 pub mod error;
+pub mod floor;
 #[cfg(feature = "vulkan")]
 pub mod gpu;
 pub mod linalg;

@@ -1,6 +1,7 @@
 //! Where a step's time goes: each layer by itself, and its normalisation.
 
 use anyhow::Result;
+use hebbian::floor;
 use hebbian::network::Block;
 use hebbian::ops::{Workspace, block_forward};
 use hebbian::rules::Rule;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Bench;
 use crate::machine::GemmRates;
 use crate::report::{Section, Table, ms, times};
-use crate::steps::{RULES, Work, floor, rule};
+use crate::steps::{RULES, Work, rule};
 use crate::timing::Timing;
 
 /// One layer of one pass.
@@ -105,7 +106,7 @@ impl Layer<'_> {
         let norm = time(runs, || {
             block.norm.train(&mut out);
         })?;
-        let floor = floor::hebbian(&[g], self.batch, rule.reconstruction());
+        let floor = floor::hebbian(&[g], 0..1, self.batch, rule.reconstruction());
         Ok((self.row(Work::Hebbian(self.name), floor, timing, norm), normalised))
     }
 

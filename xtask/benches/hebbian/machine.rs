@@ -1,10 +1,9 @@
 //! What it is measured on, and how fast that multiplies matrices.
 
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::Result;
-use hebbian::linalg::{Mat, MatMut, gemm};
+use hebbian::linalg::products_rate;
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 
@@ -101,28 +100,6 @@ impl GemmRates {
 
 /// The best rate with every thread of the current pool busy.
 fn rate() -> f64 {
-    let rates = PRODUCTS.map(|(side, products)| {
-        let len = side * side;
-        let a: Vec<f32> = (0..len).map(|i| (i % 13) as f32 - 6.0).collect();
-        let b: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 3.0).collect();
-        let mut outs = vec![vec![0.0f32; len]; rayon::current_num_threads()];
-        let best = (0..=RUNS).map(|_| {
-            let start = Instant::now();
-            rayon::scope(|scope| {
-                for out in &mut outs {
-                    scope.spawn(|_| {
-                        for _ in 0..products {
-                            let (a, b) = (Mat::new(&a, side, side), Mat::new(&b, side, side));
-                            gemm(&mut MatMut::new(out, side, side), 0.0, 1.0, a, b);
-                        }
-                    });
-                }
-            });
-            start.elapsed().as_secs_f64()
-        });
-        // The first of them warms up; being slower, it is never the best.
-        let seconds = best.fold(f64::INFINITY, f64::min);
-        (outs.len() * products * side * len) as f64 / seconds
-    });
+    let rates = PRODUCTS.map(|(side, products)| products_rate(side, products, RUNS));
     rates.into_iter().fold(0.0, f64::max)
 }

@@ -208,11 +208,13 @@ impl View<'_> {
     fn rate(&self, frame: &mut Frame<'_>, area: Rect) {
         let none = Points::new();
         let rates = self.history.curves.get("images_per_second").unwrap_or(&none);
+        let floor = self.history.number("over_floor");
+        let floor = floor.map_or_else(String::new, |over| format!(", {over:.2} x floor"));
         let best = rates.iter().map(|point| point.1).fold(0.0, f64::max);
         let title = match rates.last() {
             None => "images/s".to_owned(),
             Some(&(_, now)) => format!(
-                "images/s: {} now, {} at best ({:.0} %)",
+                "images/s: {} now, {} at best ({:.0} %){floor}",
                 count(now),
                 count(best),
                 100.0 * now / best.max(f64::MIN_POSITIVE)
@@ -319,7 +321,7 @@ mod tests {
             let values = values.replace("VALUE", &value.to_string());
             format!(
                 "{{\"time\":{time},\"stage\":\"s\",\"step\":{step},\"steps\":1000,\"epoch\":1,\
-                 \"images_per_second\":{rate},\"skipped\":3,\"memory_mib\":2048.0,{values}}}\n"
+                 \"images_per_second\":{rate},\"over_floor\":1.12,\"skipped\":3,\"memory_mib\":2048.0,{values}}}\n"
             )
         };
         (1..=50).map(line).collect()
@@ -334,7 +336,7 @@ mod tests {
             "50 %, 49 s left",
             "L1  ░░░░░░░░░░░░░░░░░░░░░░ 0.02",
             "L2  ███████████░░░░░░░░░░░ 0.50",
-            "images/s: 1,200 now, 1,200 at best (100 %)",
+            "images/s: 1,200 now, 1,200 at best (100 %), 1.12 x floor",
             "memory 2,048 MiB   no checkpoint   3 images left out",
         ] {
             assert!(shown.contains(words), "{words}\n{shown}");

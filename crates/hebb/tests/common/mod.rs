@@ -163,7 +163,7 @@ fn metrics(run: &str) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| {
         let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-        for key in ["time", "images_per_second", "memory_mib"] {
+        for key in ["time", "images_per_second", "over_floor", "memory_mib"] {
             line.as_object_mut().unwrap().remove(key);
         }
         line

@@ -21,6 +21,7 @@ use crate::collective::Group;
 use crate::error::{Error, Result};
 #[cfg(feature = "vulkan")]
 use crate::gpu::{Gpu, Vulkan};
+use crate::linalg;
 use crate::network::{Head, Network, Tensors};
 use crate::rules::Rule;
 
@@ -110,6 +111,19 @@ impl Device {
         match self {
             Self::Processes(group) => group.clone(),
             _ => Group::default(),
+        }
+    }
+
+    /// Multiply-accumulates a second of matrix products on it, measured in some
+    /// hundredths of a second; of processes that train together, if all are as
+    /// fast as this one. `None` for a graphics card.
+    pub fn products_rate(&self) -> Option<f64> {
+        let here = || linalg::products_rate(512, 1, 4);
+        match self {
+            Self::Cpu => Some(here()),
+            Self::Processes(group) => Some(here() * group.size() as f64),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan { .. } => None,
         }
     }
 

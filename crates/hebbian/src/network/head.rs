@@ -129,6 +129,12 @@ impl Head {
         self.out.outputs()
     }
 
+    /// Multiply-accumulates from an image's features to its scores.
+    pub fn macs(&self) -> usize {
+        let layers = self.hidden.iter().map(|hidden| &hidden.linear).chain([&self.out]);
+        layers.map(|layer| layer.inputs() * layer.outputs()).sum()
+    }
+
     /// Output of the hidden layer with the running statistics: the published
     /// retrieval code, before it is made binary. None without a hidden layer.
     ///

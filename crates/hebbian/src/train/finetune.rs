@@ -16,7 +16,7 @@ use super::{
 use crate::collective::Group;
 use crate::engine::{Device, Engine, SupervisedStep};
 use crate::network::{Model, Tensors};
-use crate::{Error, Result};
+use crate::{Error, Result, floor};
 
 /// The file of a checkpoint that holds what is no model, for messages.
 const STATE: &str = "optimizer.safetensors";
@@ -107,7 +107,11 @@ pub fn finetune(
     }
     let steps = train.images.len().div_ceil(config.batch);
     observer(Event::Stage { name: "fine-tuning", done: cursor.step, total: config.epochs * steps });
-    let mut meter = Meter::new("finetune", config.epochs * steps, skipped);
+    let mut meter = Meter::new("finetune", config.epochs * steps, skipped, device, run.is_some());
+    if let Some(head) = &model.head {
+        let layers = model.network.spec.geometries()?;
+        meter.set_floor(floor::supervised(&layers, config.batch, head), config.batch);
+    }
     while cursor.epoch < config.epochs {
         run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;
         meter.begin_epoch(&cursor);

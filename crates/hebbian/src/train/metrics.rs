@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Cursor, RunFolder};
+use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::memory::status_mib;
 use crate::network::write_atomically;
@@ -35,6 +36,10 @@ pub(super) struct Line<'a, V> {
     /// Over the steps since the line before.
     #[serde(skip_serializing_if = "Option::is_none")]
     images_per_second: Option<f64>,
+    /// Time of these steps over what their matrix products alone take at the rate
+    /// measured as the run began ([`crate::floor`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over_floor: Option<f64>,
     /// Images of the epoch that were left out so far.
     skipped: usize,
     /// Held by the process, where the system tells.
@@ -61,12 +66,30 @@ pub(super) struct Meter {
     seen: usize,
     /// Images of the epoch that were left out.
     pub(super) skipped: Vec<Skipped>,
+    /// Multiply-accumulates a second of matrix products, where they are known.
+    products: Option<f64>,
+    /// Multiply-accumulates an image.
+    macs: f64,
 }
 
 impl Meter {
-    /// For a run of `steps` steps, whose current epoch left out `skipped` before.
-    pub(super) fn new(stage: &'static str, steps: usize, skipped: Vec<Skipped>) -> Self {
-        Self { stage, steps, since: Instant::now(), seen: 0, skipped }
+    /// For a run of `steps` steps on `device`, whose current epoch left out
+    /// `skipped` before; `logs` where this process writes lines.
+    pub(super) fn new(
+        stage: &'static str,
+        steps: usize,
+        skipped: Vec<Skipped>,
+        device: &Device,
+        logs: bool,
+    ) -> Self {
+        let products = if logs { device.products_rate() } else { None };
+        Self { stage, steps, since: Instant::now(), seen: 0, skipped, products, macs: 0.0 }
+    }
+
+    /// From now on a step of `images` images takes at least so many
+    /// multiply-accumulates.
+    pub(super) fn set_floor(&mut self, macs: u64, images: usize) {
+        self.macs = macs as f64 / images as f64;
     }
 
     /// An epoch goes on or, where none of its batches is done, begins.
@@ -104,13 +127,16 @@ impl Meter {
         values: &impl Serialize,
     ) -> Result<()> {
         let rate = self.seen as f64 / self.since.elapsed().as_secs_f64();
+        let rate = Some(rate).filter(|&rate| rate > 0.0 && rate.is_finite());
+        let floor = self.products.filter(|_| self.macs > 0.0).map(|products| products / self.macs);
         let line = Line {
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()),
             stage: self.stage,
             step: cursor.step,
             steps: self.steps,
             epoch: cursor.epoch,
-            images_per_second: (self.seen > 0).then_some(rate).filter(|rate| rate.is_finite()),
+            images_per_second: rate,
+            over_floor: floor.zip(rate).map(|(floor, rate)| floor / rate),
             skipped: self.skipped.len(),
             memory_mib: status_mib(std::process::id(), "VmRSS")
                 .map(|mib| (mib * 10.0).round() / 10.0),

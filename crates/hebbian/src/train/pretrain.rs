@@ -10,7 +10,7 @@ use crate::engine::{Device, HebbianStep, Measured};
 use crate::linalg::sum_of_squares;
 use crate::network::{Model, Network, NetworkSpec, Pretraining, Tensors};
 use crate::rules::Rule;
-use crate::{Error, Result};
+use crate::{Error, Result, floor};
 
 /// What a line of metrics holds; `null` for layers that did not learn.
 #[derive(Serialize)]
@@ -74,13 +74,17 @@ pub fn pretrain(
     let steps = images.len().div_ceil(config.batch);
     let total = turns * config.epochs * steps;
     let (mut engine, group) = (device.engine(), device.group());
-    let mut meter = Meter::new("pretrain", total, skipped);
+    let mut meter = Meter::new("pretrain", total, skipped, device, run.is_some());
+    let layers = model.network.spec.geometries()?;
     observer(Event::Stage { name: "pre-training", done: cursor.step, total });
     while cursor.turn < turns {
         let learning = match config.order {
             PretrainOrder::Together => 0..depth,
             PretrainOrder::Successive => cursor.turn..cursor.turn + 1,
         };
+        let reconstruction = rule.reconstruction();
+        let macs = floor::hebbian(&layers, learning.clone(), config.batch, reconstruction);
+        meter.set_floor(macs, config.batch);
         while cursor.epoch < config.epochs {
             run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;
             meter.begin_epoch(&cursor);

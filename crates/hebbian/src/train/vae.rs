@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::metrics::{Meter, is_due};
 use super::pretrain::check_finite;
 use super::{Checkpoint, Cursor, Event, Observer, RunFolder, VaeConfig};
+use crate::engine::Device;
 use crate::network::{Model, Network, Pretraining, Statistics, Tensors};
 use crate::vae::{Losses, Vae, VaeTrainer, noise};
-use crate::{Error, Result};
+use crate::{Error, Result, floor};
 
 /// The file of a checkpoint that holds what is no model, for messages.
 const STATE: &str = "optimizer.safetensors";
@@ -78,7 +79,9 @@ pub fn pretrain_vae(
     }
     let steps = images.len().div_ceil(config.batch);
     let total = config.epochs * steps;
-    let mut meter = Meter::new("vae", total, skipped);
+    let mut meter = Meter::new("vae", total, skipped, &Device::Cpu, run.is_some());
+    let layers = model.network.spec.geometries()?;
+    meter.set_floor(floor::vae(&layers, config.batch, config.latent), config.batch);
     observer(Event::Stage { name: "VAE pre-training", done: cursor.step, total });
     while cursor.epoch < config.epochs {
         run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;

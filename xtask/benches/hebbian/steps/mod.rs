@@ -1,6 +1,5 @@
 //! Forward passes, steps of all kinds and extraction, against their floors.
 
-pub(crate) mod floor;
 mod forms;
 mod rows;
 mod subject;

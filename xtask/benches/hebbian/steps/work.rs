@@ -7,14 +7,15 @@ use std::str::FromStr;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep};
-use hebbian::network::NetworkSpec;
-use hebbian::ops::Workspace;
+use hebbian::floor;
+use hebbian::network::{Head, NetworkSpec};
+use hebbian::ops::{Geometry, Workspace};
 use hebbian::rules::{self, Rule};
 use hebbian::train::{FinetuneConfig, VaeConfig};
 use hebbian::vae::VaeTrainer;
 
 use super::forms::{self, Form};
-use super::{CLASSES, RULES, Subject, VaeSubject, floor};
+use super::{CLASSES, RULES, Subject, VaeSubject};
 use crate::peers::json_lines;
 use crate::timing::Timing;
 
@@ -70,8 +71,14 @@ impl Work {
         let layers = spec.geometries()?;
         Ok(match self {
             Self::Forward => floor::forward(&layers, images),
-            Self::Hebbian(name) => floor::hebbian(&layers, images, rule(name)?.reconstruction()),
-            Self::Supervised => floor::supervised(&layers, images, CLASSES),
+            Self::Hebbian(name) => {
+                let reconstruction = rule(name)?.reconstruction();
+                floor::hebbian(&layers, 0..layers.len(), images, reconstruction)
+            }
+            Self::Supervised => {
+                let features = layers.last().map_or(0, Geometry::output_len);
+                floor::supervised(&layers, images, &Head::new(features, CLASSES, 0))
+            }
             Self::Vae => floor::vae(&layers, images, VaeConfig::default().latent),
         })
     }
