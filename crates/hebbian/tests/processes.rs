@@ -175,6 +175,37 @@ fn metrics(run: &Path) -> Vec<serde_json::Value> {
     text.lines().map(line).collect()
 }
 
+#[test]
+fn metrics_of_pretraining_are_of_all_images_of_a_batch() {
+    let (_folder, data) = folder();
+    let images = data.images();
+    for rule in ["hpca", "soft-wta"] {
+        let rule = rules::build(rule, toml::Table::new()).unwrap();
+        let (start, config) = (model(rule.as_ref(), &images), pretraining(4));
+        let lines = |size: usize| {
+            let folder = tempfile::tempdir().unwrap();
+            let run = folder.path().join("run");
+            together(size, |device, first| {
+                let mut run = first.then(|| RunFolder::create(&run, "", false).unwrap());
+                let (start, rule, run) = (start.clone(), rule.as_ref(), run.as_mut());
+                pretrain(start, rule, &images, &config, device, run, None, &mut no_observer)
+                    .unwrap()
+            });
+            metrics(&run)
+        };
+        let values = |line: &serde_json::Value| {
+            let all = ["change", "spread"].map(|key| line[key].as_array().unwrap().clone());
+            all.concat().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<_>>()
+        };
+        let (one, two) = (lines(1), lines(2));
+        assert_eq!((one.len(), two.len()), (2, 2));
+        for (one, two) in one.iter().zip(&two) {
+            let pairs = values(one).into_iter().zip(values(two));
+            pairs.for_each(|(a, b)| assert!((a - b).abs() <= 1e-4 * a, "{one}\n{two}"));
+        }
+    }
+}
+
 /// Without what cannot be read: the parts of what is left would be others.
 fn readable(data: &Dataset) -> Dataset {
     let order = (0..data.len()).collect();

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::{Engine, HebbianStep, Measured, SupervisedStep, Trainer};
-use crate::collective::{Group, Parts};
+use crate::collective::{Collective, Group, Parts};
 use crate::error::Result;
 use crate::linalg::sum_of_squares;
 use crate::network::{Head, Network, Tensors};
@@ -72,7 +72,7 @@ impl Engine for Cpu {
                 let sums = &mut self.sums;
                 sums.add_up(&*self.group);
                 if step.measure {
-                    let spread = Some(spread(&sums.denominators, &out));
+                    let spread = Some(spread(&sums.denominators, &out, &*self.group));
                     measured.push(Measured { change: relative_change(sums, lr, w), spread });
                 }
                 sums.apply(lr, w);
@@ -130,9 +130,9 @@ fn relative_change(sums: &UpdateSums, lr: f32, weights: &[f32]) -> f64 {
     f64::from(lr) * norm(&sums.delta()) / norm(weights).max(f64::MIN_POSITIVE)
 }
 
-/// Winners' spread of a layer's neurons, from their denominators (C) and
-/// responses (rows x C).
-fn spread(denominators: &[f32], responses: &[f32]) -> f64 {
+/// Winners' spread of a layer's neurons, from their denominators (C) over all
+/// processes and this one's responses (rows x C).
+fn spread(denominators: &[f32], responses: &[f32], all: &dyn Collective) -> f64 {
     let c = denominators.len();
     // Where neurons compete, a denominator is the sum of a neuron's gates;
     // elsewhere it is the number of patches, the same for all.
@@ -145,6 +145,7 @@ fn spread(denominators: &[f32], responses: &[f32]) -> f64 {
             *square += f64::from(*response) * f64::from(*response);
         }
     }
+    all.sum_f64(&mut squares);
     evenness(squares.into_iter())
 }
 
@@ -160,10 +161,12 @@ fn evenness(parts: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collective::Solo;
 
     #[test]
     fn spread_is_that_of_the_winners_or_of_the_responses() {
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        let spread = |denominators: &[f32], out: &[f32]| spread(denominators, out, &Solo);
         // One neuron takes all; two of four share.
         close(spread(&[0.0, 8.0, 0.0, 0.0], &[]), 0.25);
         close(spread(&[4.0, 4.0, 0.0, 0.0], &[]), 0.5);
