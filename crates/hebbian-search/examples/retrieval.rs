@@ -1,11 +1,11 @@
 //! Times exact retrieval over a gallery file of random features and reports its memory.
 //!
 //! ```text
-//! cargo run -p hebbian-search --example retrieval -- 40000 1000 4096 real
+//! cargo run --release -p hebbian-search --example retrieval -- 40000 1000 4096 10 real
 //! ```
-//! Arguments: gallery size, queries, dimensions, `real` or `binary` features, and optionally the
-//! length of the rankings. Features are classes of a shared random centre plus noise, so that the
-//! metrics mean something.
+//! Arguments: gallery size, queries, dimensions, classes, `real` or `binary` features, and
+//! optionally the length at which rankings are cut. Features are classes of a shared random centre
+//! plus noise, so that the metrics mean something.
 
 use std::time::Instant;
 
@@ -14,18 +14,19 @@ use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item, Matrix};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-const CLASSES: usize = 10;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [n, m, dim, kind, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: retrieval GALLERY QUERIES DIMENSIONS real|binary [LENGTH]".into());
+    let [n, m, dim, classes, kind, rest @ ..] = arguments.as_slice() else {
+        return Err(
+            "usage: retrieval GALLERY QUERIES DIMENSIONS CLASSES real|binary [LENGTH]".into()
+        );
     };
     let (n, m, dim): (usize, usize, usize) = (n.parse()?, m.parse()?, dim.parse()?);
+    let classes: usize = classes.parse()?;
     let truncate = rest.first().map(|length| length.parse()).transpose()?;
 
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    let centres: Vec<f32> = (0..CLASSES * dim).map(|_| random.random_range(-0.3..0.3)).collect();
+    let centres: Vec<f32> = (0..classes * dim).map(|_| random.random_range(-0.3..0.3)).collect();
     let mut feature = |class: usize, out: &mut Vec<f32>| {
         out.extend(centres[class * dim..][..dim].iter().map(|centre| {
             let value = centre + random.random_range(-1.0_f32..1.0);
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut row = Vec::new();
     for i in 0..n {
         row.clear();
-        feature(i % CLASSES, &mut row);
+        feature(i % classes, &mut row);
         writer.push(&[Item { id: i.to_string(), ..Item::default() }], &row)?;
     }
     writer.finish()?;
@@ -55,9 +56,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("verify     {:8.2} s", started.elapsed().as_secs_f64());
 
     let mut queries = Vec::new();
-    (0..m).for_each(|i| feature(i % CLASSES, &mut queries));
+    (0..m).for_each(|i| feature(i % classes, &mut queries));
     let queries = Matrix::new(dim, queries)?;
-    let labels = |n: usize| (0..n).map(|i| Some((i % CLASSES) as u32)).collect::<Vec<_>>();
+    let labels = |n: usize| (0..n).map(|i| Some((i % classes) as u32)).collect::<Vec<_>>();
     let options = EvaluateOptions { ks: vec![100.min(truncate.unwrap_or(n))], truncate };
     let started = Instant::now();
     let (known, asked) = (labels(n), labels(m));

@@ -1,6 +1,7 @@
 //! The vectors that may still belong to the ranking of one query.
 
-use super::distance::{reported_alike, squared_distance};
+use super::distance::reported_alike;
+use super::squared::squared_distance;
 use crate::Result;
 use crate::vectors::Vectors;
 

@@ -1,39 +1,6 @@
-//! The distance that decides, and how far the matrix product may stray from it.
+//! The distance as it is reported, and how far the matrix product may stray from it.
 
 use super::precision::Precision;
-
-/// Number of interleaved partial sums, enough for two vector registers.
-pub(super) const LANES: usize = 8;
-
-/// Squared Euclidean distance, `sum_i (a_i - b_i)^2`, in double precision.
-///
-/// This number *is* the order of every ranking of this crate. It is summed in a fixed order
-/// (eight interleaved partial sums, then their sum), so it is the same on every run and for every
-/// number of threads, and 0 exactly when the vectors are equal.
-///
-/// # Shapes
-/// `a`, `b`: `[dim]`.
-///
-/// # Panics
-/// If the lengths differ.
-#[must_use]
-pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len(), "vectors of different dimensions");
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0_f64; LANES];
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            let difference = f64::from(a[lane]) - f64::from(b[lane]);
-            sums[lane] += difference * difference;
-        }
-    }
-    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        let difference = f64::from(a) - f64::from(b);
-        sums[lane] += difference * difference;
-    }
-    sums.iter().sum()
-}
 
 /// The Euclidean distance that is reported for a squared one: rounded to f32 and at most
 /// `f32::MAX`.
@@ -88,7 +55,7 @@ impl ErrorBound {
     /// - moving rounds every difference from the origin by a factor of at most `1 + u`, and so
     ///   `||a - b||` by at most `u s` to first order, its square by `2 u s^2`;
     /// - the two squared norms, summed up in double precision, and adding up: `(dim + 2) v s^2`;
-    /// - [`squared_distance`] itself: `(dim + 2) v s^2`.
+    /// - [`squared_distance`](super::squared_distance) itself: `(dim + 2) v s^2`.
     ///
     /// `gamma/2 + 4 u + (2.5 dim + 16) v` covers these and the higher orders; near 0, each of the
     /// `dim` products may lose [`Precision::UNDERFLOW`] besides. Source: N. J. Higham, *Accuracy
@@ -135,17 +102,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn squared_distance_is_the_sum_of_squared_differences() {
-        for dim in [0, 1, 7, 8, 9, 100] {
-            let a: Vec<f32> = (0..dim).map(|i| i as f32 * 0.5).collect();
-            let b: Vec<f32> = (0..dim).map(|i| 3.0 - i as f32).collect();
-            let expected: f64 =
-                a.iter().zip(&b).map(|(&a, &b)| f64::from(a - b) * f64::from(a - b)).sum();
-            assert_eq!(squared_distance(&a, &b), expected, "dim {dim}");
-        }
-    }
-
-    #[test]
     fn reported_distances_are_alike_only_if_all_in_reach_are() {
         // Halfway between two f32 numbers, and a little off.
         let halfway = 1.0 + f64::from(f32::EPSILON) / 2.0;
@@ -163,12 +119,5 @@ mod tests {
                 assert_eq!(reported(score - error), reported(score + error));
             }
         }
-    }
-
-    #[test]
-    fn squared_distance_keeps_the_whole_range_of_f32() {
-        assert_eq!(squared_distance(&[f32::MAX], &[-f32::MAX]), 4.0 * f64::from(f32::MAX).powi(2));
-        let tiny = f32::from_bits(1);
-        assert_eq!(squared_distance(&[tiny], &[0.0]), f64::from(tiny).powi(2));
     }
 }

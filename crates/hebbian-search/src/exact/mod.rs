@@ -12,16 +12,22 @@
 //!   dimensions the bound in single precision exceeds their spacing, and nearly every pair would
 //!   have to be settled; in double precision only true ties and near-duplicates are. So it goes
 //!   for data that turns out to be too close together, or too large, for single precision.
+//!
+//! How good rankings of a whole gallery are is counted without them ([`standing`]).
 
 mod candidates;
 mod distance;
 mod panel;
 mod precision;
 mod scan;
+mod squared;
+mod standing;
 mod within;
 
-pub use distance::{reported, squared_distance};
+pub use distance::reported;
 pub(crate) use precision::Precision;
+pub use squared::squared_distance;
+pub(crate) use standing::{Equals, Standing, for_each_standing};
 pub(crate) use within::link_within;
 
 use crate::vectors::Vectors;
@@ -78,17 +84,8 @@ pub fn for_each_ranking(
     limit: Option<usize>,
     mut visit: impl FnMut(usize, &[Hit]),
 ) -> Result<()> {
+    check_sides(gallery, queries)?;
     let (len, dim) = (gallery.len(), gallery.dim());
-    if queries.dim() != dim {
-        return Err(Error::Dimension { what: "the queries", expected: dim, found: queries.dim() });
-    }
-    if u32::try_from(len).is_err() {
-        return Err(Error::Option {
-            option: "gallery size",
-            value: len,
-            rule: "an exact search ranks at most 4294967295 vectors",
-        });
-    }
     let k = limit.unwrap_or(len).min(len);
     if k == 0 {
         (0..queries.len()).for_each(|query| visit(query, &[]));
@@ -104,6 +101,22 @@ pub fn for_each_ranking(
     if start < queries.len() {
         let mut scan = Scan::<f64>::new(gallery, &origin, k, queries.len() - start);
         scan.rank(queries, start, usize::MAX, &mut visit)?;
+    }
+    Ok(())
+}
+
+/// Fails unless `queries` can be asked of `gallery`.
+fn check_sides(gallery: &dyn Vectors, queries: &dyn Vectors) -> Result<()> {
+    let (len, dim) = (gallery.len(), gallery.dim());
+    if queries.dim() != dim {
+        return Err(Error::Dimension { what: "the queries", expected: dim, found: queries.dim() });
+    }
+    if u32::try_from(len).is_err() {
+        return Err(Error::Option {
+            option: "gallery size",
+            value: len,
+            rule: "an exact search ranks at most 4294967295 vectors",
+        });
     }
     Ok(())
 }

@@ -6,8 +6,9 @@
 
 use rayon::prelude::*;
 
-use super::distance::{LANES, Norm};
+use super::distance::Norm;
 use super::precision::Precision;
+use super::squared::LANES;
 use crate::gemm::STRIP;
 use crate::packed::{Buffer, pack};
 use crate::vectors::{Vectors, check_finite};
@@ -155,7 +156,7 @@ impl<T: Precision> Tile<T> {
 ///
 /// # Errors
 /// The error of `vectors`; [`Error::Dimension`] if it hands out another shape than it claims.
-fn read_rows(
+pub(super) fn read_rows(
     what: &'static str,
     vectors: &dyn Vectors,
     start: usize,

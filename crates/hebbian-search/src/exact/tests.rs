@@ -48,6 +48,52 @@ fn assert_exact_in<T: Precision>(gallery: &Matrix, queries: &Matrix, k: usize) -
     ranked == queries.len()
 }
 
+/// Standings against rankings: the ranks of a query's class, and who shares a distance with it.
+fn assert_standings(
+    gallery: &Matrix,
+    queries: &Matrix,
+    labels: &[Option<u32>],
+    asked: &[Option<u32>],
+    own: Option<&[usize]>,
+) {
+    let mut visited = 0;
+    let visit = |query: usize, standing: &Standing| {
+        assert_eq!(query, visited, "queries come in order");
+        visited += 1;
+        let vector = queries.row(query).unwrap();
+        let rows = (0..gallery.len()).filter(|&row| own.is_none_or(|own| own[query] != row));
+        let distance = |row| (squared_distance(vector, gallery.row(row).unwrap()), row);
+        let mut ranking: Vec<(f64, usize)> = rows.map(distance).collect();
+        ranking.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let same = |&(_, row): &(f64, usize)| labels[row].is_some() && labels[row] == asked[query];
+        let ranks = (1..).zip(&ranking).filter(|(_, found)| same(found)).map(|(rank, _)| rank);
+        assert_eq!(standing.ranks().collect::<Vec<_>>(), ranks.collect::<Vec<_>>());
+        let (equals, further) = standing.equals();
+        let mut expected = Vec::new();
+        let mut nearer = 0;
+        for group in ranking.chunk_by(|a, b| a.0 == b.0) {
+            let own = group.iter().filter(|found| same(found)).count();
+            if own == 0 {
+                nearer += group.len();
+            } else {
+                let others = group.len() - own;
+                expected.push(Equals { nearer: std::mem::take(&mut nearer), own, others });
+            }
+        }
+        assert_eq!(equals.collect::<Vec<_>>(), expected);
+        // Of no class at all nothing is counted.
+        assert_eq!(further, if expected.is_empty() { 0 } else { nearer });
+    };
+    let (known, asked) = ((gallery as _, labels), (queries as _, asked));
+    let mut done = 0;
+    for_each_standing(known, asked, own, visit, |now, _| {
+        assert!(done <= now);
+        done = now;
+    })
+    .unwrap();
+    assert_eq!((visited, done), (queries.len(), queries.len()));
+}
+
 /// Kinds of features that are hard in different ways.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
@@ -163,6 +209,31 @@ proptest! {
     }
 
     #[test]
+    fn standings_are_those_of_rankings(
+        kind in kinds(),
+        dim in dims(),
+        n in 0..900_usize,
+        m in 0..6_usize,
+        classes in 1..5_u32,
+        seed: u64,
+    ) {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let gallery = Matrix::new(dim, features(kind, n, dim, &mut random)).unwrap();
+        let queries = Matrix::new(dim, features(kind, m, dim, &mut random)).unwrap();
+        // One more than there are: no label.
+        let mut label = || Some(random.random_range(0..=classes)).filter(|&l| l < classes);
+        let labels: Vec<_> = (0..n).map(|_| label()).collect();
+        let asked: Vec<_> = (0..m).map(|_| label()).collect();
+        assert_standings(&gallery, &queries, &labels, &asked, None);
+        // Vectors of the gallery itself, each left out of what it is compared with.
+        let own: Vec<usize> = (0..n).step_by(1 + n / 5).collect();
+        let rows = own.iter().flat_map(|&row| gallery.row(row).unwrap()).copied().collect();
+        let asked: Vec<_> = own.iter().map(|&row| labels[row]).collect();
+        let queries = Matrix::new(dim, rows).unwrap();
+        assert_standings(&gallery, &queries, &labels, &asked, Some(&own));
+    }
+
+    #[test]
     fn the_error_bound_holds(kind in kinds(), dim in dims(), seed: u64) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (m, n) = (3, 40);
@@ -215,6 +286,21 @@ fn blocks_and_tiles_join_without_a_seam() {
     assert_exact(&gallery, &matrix(Kind::Duplicates, 3), Some(10));
     let gallery = matrix(Kind::Binary, 2 * TILE_ROWS + 300);
     assert_exact(&gallery, &matrix(Kind::Binary, 3), Some(10));
+}
+
+#[test]
+fn standings_join_without_a_seam() {
+    let mut random = ChaCha8Rng::seed_from_u64(9);
+    let mut matrix = |kind, n| Matrix::new(3, features(kind, n, 3, &mut random)).unwrap();
+    let labels = |n: usize| (0..n).map(|i| Some(i as u32 % 7)).collect::<Vec<_>>();
+    for (kind, n, m) in [
+        (Kind::Uniform, 300, BLOCK_QUERIES + 70),
+        (Kind::Uniform, TILE_ROWS + 300, 60),
+        (Kind::Binary, 2 * TILE_ROWS + 300, 3),
+    ] {
+        let (gallery, queries) = (matrix(kind, n), matrix(kind, m));
+        assert_standings(&gallery, &queries, &labels(n), &labels(m), None);
+    }
 }
 
 /// Where single precision tells too little apart, or its range is too small, it gives up, and
@@ -281,7 +367,13 @@ impl Vectors for Unchecked {
 fn vectors_that_break_their_word_are_reported() {
     let queries = Matrix::new(2, vec![0.0, 0.0]).unwrap();
     let wide = Matrix::new(3, vec![0.0; 3]).unwrap();
-    let find = |gallery: &dyn Vectors| search(gallery, &queries, 1).unwrap_err();
+    let find = |gallery: &dyn Vectors| {
+        let (known, asked) = ((gallery, &[Some(0); 2][..]), (&queries as _, &[Some(0)][..]));
+        let stand = for_each_standing(known, asked, None, |_, _| (), |_, _| ());
+        let error = search(gallery, &queries, 1).unwrap_err();
+        assert_eq!(stand.unwrap_err().to_string(), error.to_string());
+        error
+    };
     assert!(matches!(find(&wide), Error::Dimension { expected: 3, found: 2, .. }));
     assert!(matches!(find(&Unchecked(vec![0.0; 3])), Error::Dimension { .. }));
     for bad in [f32::NAN, f32::INFINITY] {

@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::SINGLE_DIM;
-use super::distance::{ErrorBound, squared_distance};
+use super::distance::ErrorBound;
 use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile, origin};
 use super::precision::Precision;
 use super::scan::{STRETCH, any_below, block_queries, layout, multiply, tile_rows};
+use super::squared::squared_distance;
 use crate::Result;
 use crate::duplicates::Groups;
 use crate::packed::Buffer;

@@ -82,21 +82,26 @@ pub fn ranking_prefixes(
     relevance: impl IntoIterator<Item = bool>,
     ks: &[usize],
 ) -> Vec<RankingPrefix> {
+    let ranks = (1..).zip(relevance).filter(|(_, relevant)| *relevant).map(|(rank, _)| rank);
+    prefixes_of_ranks(ranks, ks)
+}
+
+/// The same, told the ranks of the relevant items, from 1, ascending.
+pub(super) fn prefixes_of_ranks(
+    ranks: impl IntoIterator<Item = usize>,
+    ks: &[usize],
+) -> Vec<RankingPrefix> {
     debug_assert!(ks.is_sorted());
-    let mut relevance = relevance.into_iter();
-    let (mut rank, mut retrieved, mut precision_sum) = (0_usize, 0_usize, 0.0);
-    ks.iter()
-        .map(|&k| {
-            for relevant in relevance.by_ref().take(k.saturating_sub(rank)) {
-                rank += 1;
-                if relevant {
-                    retrieved += 1;
-                    precision_sum += retrieved as f64 / rank as f64;
-                }
-            }
-            RankingPrefix { k, retrieved, precision_sum }
-        })
-        .collect()
+    let mut ranks = ranks.into_iter().peekable();
+    let (mut retrieved, mut precision_sum) = (0_usize, 0.0);
+    let prefix = |&k: &usize| {
+        while let Some(rank) = ranks.next_if(|&rank| rank <= k) {
+            retrieved += 1;
+            precision_sum += retrieved as f64 / rank as f64;
+        }
+        RankingPrefix { k, retrieved, precision_sum }
+    };
+    ks.iter().map(prefix).collect()
 }
 
 /// Average precision at `k` of one ranking.

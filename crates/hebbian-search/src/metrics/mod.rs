@@ -16,4 +16,4 @@ pub use report::{
     RetrievalReport, evaluate,
 };
 pub use sums::RetrievalSums;
-pub use ties::{ExpectedPrefix, TieGroup, expected_prefixes, tie_groups};
+pub use ties::{ExpectedPrefix, TieGroup, expected_prefixes};

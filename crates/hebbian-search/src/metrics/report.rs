@@ -100,7 +100,8 @@ pub struct RetrievalReport {
 pub struct ExpectedOverTies {
     /// What they are, in words.
     pub definition: &'static str,
-    /// Mean share of a ranking that has its distance in common with another rank.
+    /// Share of the relevant items, over all queries, that have their distance in common with
+    /// another item.
     pub tied: f64,
     /// At every depth asked for, then for the whole gallery.
     pub mean_average_precision: Vec<MeanAveragePrecision>,
@@ -133,7 +134,7 @@ pub(super) const DEFINITIONS: Definitions = Definitions {
 /// Where queries are vectors of the gallery themselves, `own` has the row of each: it is left out
 /// of the query's ranking and of the count of what is relevant to it.
 ///
-/// `progress(done, queries)` is called after every query.
+/// `progress(done, queries)` is called now and then, and at the end.
 ///
 /// # Shapes
 /// `gallery`: `[n, dim]`, `gallery_labels`: `n`, `queries`: `[m, dim]`, `query_labels`: `m`,

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::average_precision::{ApDenominator, ranking_prefixes};
+use super::average_precision::{ApDenominator, prefixes_of_ranks};
 use super::report::{
     DEFINITIONS, EXPECTED_OVER_TIES, EvaluateOptions, ExpectedOverTies, MeanAveragePrecision,
     PrecisionAt, RetrievalReport,
 };
-use super::ties::{expected_prefixes, tie_groups};
-use crate::exact::for_each_ranking;
+use super::ties::{TieGroup, expected_prefixes};
+use crate::exact::{Equals, Standing, for_each_ranking, for_each_standing};
 use crate::vectors::Vectors;
 use crate::{Error, Result};
 
@@ -26,7 +26,9 @@ pub struct RetrievalSums {
     evaluated: usize,
     without_label: usize,
     without_relevant: usize,
-    /// Ranks that have their distance in common with another.
+    /// Relevant items that were ranked over the whole gallery.
+    found: usize,
+    /// Of those, how many have their distance in common with another item.
     tied: usize,
     /// At each of [`Asked::order`]: average precision in the order of [`ApDenominator::ALL`],
     /// then precision.
@@ -66,7 +68,7 @@ impl Asked {
 
 impl RetrievalSums {
     /// Ranks a gallery, its vectors and their labels, for every query; see
-    /// [`evaluate`](super::evaluate()).
+    /// [`evaluate`](super::evaluate()). Of whole rankings only the relevant items are kept.
     ///
     /// # Errors
     /// [`Error::Length`] if labels or `own` and vectors do not go together, [`Error::Rows`] if
@@ -96,17 +98,28 @@ impl RetrievalSums {
         let asked =
             Asked { gallery: len, gallery_without_label, searched, ranked, self_excluded, ks };
         let order = asked.order();
-        let whole = asked.whole();
         let mut sums = Self {
             asked,
             queries: queries.len(),
             evaluated: 0,
             without_label: 0,
             without_relevant: 0,
+            found: 0,
             tied: 0,
             by_index: vec![[0.0; 4]; order.len()],
             expected: vec![[0.0; 4]; order.len()],
         };
+        if sums.asked.whole() {
+            let mut add = |query: usize, standing: &Standing| {
+                let relevant = query_labels[query].map(|_| standing.len());
+                if sums.count(relevant) {
+                    sums.add_whole(standing, &order);
+                }
+            };
+            let (known, asked) = ((gallery, gallery_labels), (queries, query_labels));
+            for_each_standing(known, asked, own, &mut add, progress)?;
+            return Ok(sums);
+        }
         let mut relevant_of: HashMap<u32, usize> = HashMap::new();
         for label in gallery_labels.iter().flatten() {
             *relevant_of.entry(*label).or_default() += 1;
@@ -114,37 +127,56 @@ impl RetrievalSums {
         // One more than is ranked, because the query itself may be among them.
         let limit = ranked + usize::from(self_excluded);
         for_each_ranking(gallery, queries, Some(limit), |query, hits| {
+            let (label, own) = (query_labels[query], own.map(|own| own[query]));
+            let same = |index: usize| gallery_labels[index] == label;
+            let of_class = |label| relevant_of.get(&label).copied().unwrap_or(0);
+            let relevant = label.map(|label| of_class(label) - usize::from(own.is_some_and(same)));
+            if sums.count(relevant) {
+                let others = hits.iter().filter(|hit| Some(hit.index) != own).take(ranked);
+                let ranks = (1..).zip(others).filter(|(_, hit)| same(hit.index));
+                sums.add_ranks(ranks.map(|(rank, _)| rank), relevant.unwrap_or(0), &order);
+            }
             progress(query + 1, queries.len());
-            let Some(label) = query_labels[query] else {
-                sums.without_label += 1;
-                return;
-            };
-            let own = own.map(|own| own[query]);
-            let same = |index: usize| gallery_labels[index] == Some(label);
-            let relevant =
-                relevant_of.get(&label).copied().unwrap_or(0) - usize::from(own.is_some_and(same));
-            if relevant == 0 {
-                sums.without_relevant += 1;
-                return;
-            }
-            sums.evaluated += 1;
-            let others = || hits.iter().filter(|hit| Some(hit.index) != own).take(ranked);
-            let prefixes = ranking_prefixes(others().map(|hit| same(hit.index)), &order);
-            let values = prefixes.iter();
-            let values = values.map(|p| (p.precision(), move |d| p.average_precision(relevant, d)));
-            add_query(&mut sums.by_index, values);
-            if whole {
-                let groups = tie_groups(others().map(|hit| (hit.distance, same(hit.index))));
-                sums.tied +=
-                    groups.iter().map(|g| if g.len > 1 { g.len } else { 0 }).sum::<usize>();
-                let prefixes = expected_prefixes(&groups, &order);
-                let values = prefixes.iter();
-                let values =
-                    values.map(|p| (p.precision, move |d| p.average_precision(relevant, d)));
-                add_query(&mut sums.expected, values);
-            }
         })?;
         Ok(sums)
+    }
+
+    /// Counts a query with so many relevant items, or without a label; whether there is something
+    /// to average.
+    fn count(&mut self, relevant: Option<usize>) -> bool {
+        match relevant {
+            None => self.without_label += 1,
+            Some(0) => self.without_relevant += 1,
+            Some(_) => self.evaluated += 1,
+        }
+        relevant.is_some_and(|relevant| relevant > 0)
+    }
+
+    /// Adds a query by the ranks of what is relevant to it, from 1, ascending.
+    fn add_ranks(&mut self, ranks: impl Iterator<Item = usize>, relevant: usize, order: &[usize]) {
+        let prefixes = prefixes_of_ranks(ranks, order);
+        let values = prefixes.iter();
+        let values = values.map(|p| (p.precision(), move |d| p.average_precision(relevant, d)));
+        add_query(&mut self.by_index, values);
+    }
+
+    /// Adds a query by where what is relevant to it stands in the whole gallery.
+    fn add_whole(&mut self, standing: &Standing, order: &[usize]) {
+        let relevant = standing.len();
+        self.add_ranks(standing.ranks(), relevant, order);
+        let (equals, further) = standing.equals();
+        let none = |len| TieGroup { len, relevant: 0 };
+        let mut groups = Vec::new();
+        for Equals { nearer, own, others } in equals {
+            groups.extend([none(nearer), TieGroup { len: own + others, relevant: own }]);
+            self.found += own;
+            self.tied += if own + others > 1 { own } else { 0 };
+        }
+        groups.push(none(further));
+        let prefixes = expected_prefixes(&groups, order);
+        let values = prefixes.iter();
+        let values = values.map(|p| (p.precision, move |d| p.average_precision(relevant, d)));
+        add_query(&mut self.expected, values);
     }
 
     /// Adds the sums of other queries of the same evaluation.
@@ -164,6 +196,7 @@ impl RetrievalSums {
             (&mut self.evaluated, other.evaluated),
             (&mut self.without_label, other.without_label),
             (&mut self.without_relevant, other.without_relevant),
+            (&mut self.found, other.found),
             (&mut self.tied, other.tied),
         ] {
             // What was read from a file may be any number.
@@ -191,8 +224,7 @@ impl RetrievalSums {
         let (mean_average_precision, precision) = self.means(&self.by_index);
         let expected_over_ties = self.asked.whole().then(|| {
             let (mean_average_precision, precision) = self.means(&self.expected);
-            let ranks = self.evaluated as f64 * ranked as f64;
-            let tied = self.tied as f64 / ranks.max(1.0);
+            let tied = self.tied as f64 / (self.found as f64).max(1.0);
             let definition = EXPECTED_OVER_TIES;
             ExpectedOverTies { definition, tied, mean_average_precision, precision }
         });

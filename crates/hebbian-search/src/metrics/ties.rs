@@ -9,7 +9,7 @@
 
 use super::ApDenominator;
 
-/// Neighbours at one distance.
+/// Neighbours at one distance, or, where none of them is relevant, at several in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TieGroup {
     /// How many there are.
@@ -41,24 +41,6 @@ impl ExpectedPrefix {
             ApDenominator::Relevant => self.precision_sum / relevant.max(1) as f64,
         }
     }
-}
-
-/// Groups a ranking, best first, by equal distance.
-pub fn tie_groups(ranking: impl IntoIterator<Item = (f32, bool)>) -> Vec<TieGroup> {
-    let mut groups: Vec<TieGroup> = Vec::new();
-    let mut last = None;
-    for (distance, relevant) in ranking {
-        let relevant = usize::from(relevant);
-        match groups.last_mut().filter(|_| last == Some(distance)) {
-            Some(group) => {
-                group.len += 1;
-                group.relevant += relevant;
-            }
-            None => groups.push(TieGroup { len: 1, relevant }),
-        }
-        last = Some(distance);
-    }
-    groups
 }
 
 /// Expectations at several depths, which must be in ascending order, in one pass over the groups
@@ -94,13 +76,6 @@ struct Before {
 }
 
 impl Before {
-    /// Expected precision sum of this and `m` relevant among the next `taken` ranks, each choice of
-    /// ranks as likely.
-    fn sum_with(&self, taken: usize, m: usize) -> f64 {
-        let (harmonic, slope) = self.sums(taken);
-        self.sum_of(taken, m, harmonic, slope)
-    }
-
     /// `sum_i 1 / (ranks + i)` and `sum_i (i - 1) / (ranks + i)` over `i = 1..=taken`.
     fn sums(&self, taken: usize) -> (f64, f64) {
         (1..=taken).fold((0.0, 0.0), |(harmonic, slope), i| {
@@ -109,9 +84,12 @@ impl Before {
         })
     }
 
+    /// Expected precision sum of this and `m` relevant among the next `taken` ranks, each choice of
+    /// ranks as likely, by their [`sums`](Self::sums).
+    ///
     /// Rank `i` of the `taken` is relevant with probability `m / taken`; then of the `i - 1` before
     /// it `(i - 1) (m - 1) / (taken - 1)` are expected to be.
-    fn sum_of(&self, taken: usize, m: usize, harmonic: f64, slope: f64) -> f64 {
+    fn sum_of(&self, taken: usize, m: usize, (harmonic, slope): (f64, f64)) -> f64 {
         if m == 0 {
             return self.precision_sum;
         }
@@ -121,7 +99,10 @@ impl Before {
     }
 
     fn add(&mut self, group: &TieGroup) {
-        self.precision_sum = self.sum_with(group.len, group.relevant);
+        // Most ranks are in groups without any, and need no sums.
+        if group.relevant > 0 {
+            self.precision_sum = self.sum_of(group.len, group.relevant, self.sums(group.len));
+        }
         self.ranks += group.len;
         self.relevant += group.relevant;
     }
@@ -137,16 +118,16 @@ impl Before {
     /// are relevant has a hypergeometric distribution.
     fn cut(&self, group: &TieGroup, k: usize) -> ExpectedPrefix {
         let (taken, TieGroup { len, relevant }) = (k - self.ranks, *group);
-        if taken == 0 {
+        if taken == 0 || relevant == 0 {
             return self.whole(k);
         }
-        let (harmonic, slope) = self.sums(taken);
+        let sums = self.sums(taken);
         let least = taken.saturating_sub(len - relevant);
         let most = taken.min(relevant);
         let chances = hypergeometric(len, relevant, taken, least, most);
         let (mut precision_sum, mut retrieved) = (0.0, 0.0);
         for (m, chance) in (least..=most).zip(chances) {
-            let sum = chance * self.sum_of(taken, m, harmonic, slope);
+            let sum = chance * self.sum_of(taken, m, sums);
             precision_sum += sum;
             retrieved += sum / (self.relevant + m).max(1) as f64;
         }
@@ -216,8 +197,11 @@ mod tests {
     }
 
     fn grouped(groups: &[Vec<bool>]) -> Vec<TieGroup> {
-        let ranked = groups.iter().enumerate();
-        tie_groups(ranked.flat_map(|(i, group)| group.iter().map(move |&r| (i as f32, r))))
+        let of = |group: &Vec<bool>| TieGroup {
+            len: group.len(),
+            relevant: group.iter().filter(|&&relevant| relevant).count(),
+        };
+        groups.iter().map(of).collect()
     }
 
     proptest! {

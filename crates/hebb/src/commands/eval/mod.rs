@@ -122,7 +122,7 @@ pub fn print_retrieval(r: &RetrievalReport) -> Result<()> {
     // Ties that hardly occur change nothing.
     if let Some(expected) = r.expected_over_ties.as_ref().filter(|e| e.tied >= 0.01) {
         say!(
-            "\n{} % of the distances are tied; in {}:",
+            "\n{} % of the relevant images are tied with others; in {}:",
             percent(expected.tied),
             expected.definition
         );

@@ -133,7 +133,7 @@ impl Retrieval {
             }
         }
         let question = Question {
-            format_version: 1,
+            format_version: 2,
             model: &model.fingerprint()?,
             layer: &gallery.info().layer,
             gallery: &gallery.manifest().checksum,
