@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-use crate::network::Head;
 use crate::ops::Geometry;
 use crate::rules::{Reach, Reconstruction};
 use crate::update::{Order, choose_order};
@@ -43,10 +42,11 @@ pub fn hebbian(
 }
 
 /// A supervised step of a batch: forward, gradients by the weights, gradients
-/// by the inputs of all layers but the first, and the classifier's three.
-pub fn supervised(layers: &[Geometry], batch: usize, head: &Head) -> u64 {
+/// by the inputs of all layers but the first, and the classifier's three, whose
+/// forward pass takes `head` multiply-accumulates an image.
+pub fn supervised(layers: &[Geometry], batch: usize, head: usize) -> u64 {
     let input = layers.first().map_or(0, |g| batch * g.forward_macs()) as u64;
-    3 * forward(layers, batch) - input + 3 * (batch * head.macs()) as u64
+    3 * forward(layers, batch) - input + 3 * (batch * head) as u64
 }
 
 /// A VAE's step of a batch: encoder as in a supervised step, the linear layers
@@ -80,10 +80,10 @@ mod tests {
         let prefix = hebbian(&layers, 0..5, 64, Reconstruction::Prefix);
         assert!((9_000_000_000..10_500_000_000).contains(&prefix), "{prefix}");
         let trunk = 64 * (3 * image - first);
-        let head = |kind: HeadKind| kind.init(4096, 10, 0).unwrap();
-        let linear = supervised(&layers, 64, &head(HeadKind::Linear));
+        let head = |kind: HeadKind| kind.init(4096, 10, 0).unwrap().macs();
+        let linear = supervised(&layers, 64, head(HeadKind::Linear));
         assert_eq!(linear, trunk + 3 * 64 * 4096 * 10);
-        let hidden = supervised(&layers, 64, &head(HeadKind::Hidden(256)));
+        let hidden = supervised(&layers, 64, head(HeadKind::Hidden(256)));
         assert_eq!(hidden, trunk + 3 * 64 * (4096 * 256 + 256 * 10));
         // Both ways through all layers but the input's gradient; 4096 features to
         // 256 means and as many log-variances, and back from 256.

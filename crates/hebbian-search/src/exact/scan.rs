@@ -120,7 +120,6 @@ impl<'a, T: Precision> Scan<'a, T> {
     fn offer(&mut self, first: usize) -> Result<()> {
         let Self { gallery, origin, bound, queries, tile, products, candidates, .. } = self;
         let dim = origin.len();
-        let [_, across, area] = layout(queries.len(), tile.norms.len());
         let all = candidates[..queries.len()].par_iter_mut().enumerate().with_min_len(STRIP);
         all.try_for_each(|(q, candidates)| {
             let query = &queries.raw[q * dim..][..dim];
@@ -129,10 +128,9 @@ impl<'a, T: Precision> Scan<'a, T> {
                 |candidates: &Candidates| bound.limit::<T>(candidates.threshold(), a, tile.longest);
             let mut near = limit(candidates);
             let halves = tile.halves.chunks_exact(PRODUCT_ROWS);
-            for (group, (halves, norms)) in halves.zip(tile.norms.chunks(PRODUCT_ROWS)).enumerate()
-            {
-                let block = &products[(group * across + q / PRODUCT_QUERIES) * area..][..area];
-                let row = &block[q % PRODUCT_QUERIES * PRODUCT_ROWS..][..PRODUCT_ROWS];
+            let groups = halves.zip(tile.norms.chunks(PRODUCT_ROWS));
+            let groups = groups.zip(products_of(products, (queries.len(), tile.norms.len()), q));
+            for (group, ((halves, norms), row)) in groups.enumerate() {
                 let stretches = halves.as_chunks::<STRETCH>().0.iter().zip(row.as_chunks().0);
                 for (stretch, (halves, products)) in stretches.enumerate() {
                     if !any_below(halves, products, near) {
@@ -217,8 +215,20 @@ pub(super) fn multiply<T: Precision>(
     });
 }
 
+/// Products of query `q` of a block of so many queries with the vectors of a tile of so many rows,
+/// [`PRODUCT_ROWS`] at a time.
+pub(super) fn products_of<T>(
+    products: &[T],
+    (queries, rows): (usize, usize),
+    q: usize,
+) -> impl Iterator<Item = &[T]> {
+    let [_, across, area] = layout(queries, rows);
+    let at = q / PRODUCT_QUERIES * area + q % PRODUCT_QUERIES * PRODUCT_ROWS;
+    products.chunks_exact(across * area).map(move |group| &group[at..at + PRODUCT_ROWS])
+}
+
 /// Groups of gallery vectors, groups of queries, and products of one with the other.
-pub(super) fn layout(queries: usize, rows: usize) -> [usize; 3] {
+fn layout(queries: usize, rows: usize) -> [usize; 3] {
     let strips = queries.next_multiple_of(STRIP).min(PRODUCT_QUERIES);
     [rows.div_ceil(PRODUCT_ROWS), queries.div_ceil(PRODUCT_QUERIES), strips * PRODUCT_ROWS]
 }

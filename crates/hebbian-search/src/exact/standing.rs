@@ -12,9 +12,9 @@ use rayon::prelude::*;
 
 use super::check_sides;
 use super::distance::ErrorBound;
-use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile, origin, read_rows};
-use super::scan::{block_queries, layout, multiply, tile_rows};
-use super::squared::{squared_distance, squared_distance_of};
+use super::panel::{Queries, Tile, origin, read_rows};
+use super::scan::{block_queries, multiply, products_of, tile_rows};
+use super::squared::squared_distance;
 use crate::Result;
 use crate::gemm::STRIP;
 use crate::packed::Buffer;
@@ -24,8 +24,7 @@ use crate::vectors::Vectors;
 const STANDING_BYTES: usize = 256 << 20;
 /// Bytes that a vector of its class takes of a query, those on the way included.
 const BYTES: usize = 64;
-/// Rows of a class whose distances are computed together, so that they stay in the second-level
-/// cache.
+/// Rows of a class that one task computes the distances to.
 const ROWS: usize = 16;
 
 /// Vectors, and the class of each, if it has one.
@@ -236,29 +235,21 @@ pub(crate) fn for_each_standing(
         let asked = &asked[start..start + n];
         let own = own.map(|own| &own[start..start + n]);
         let mut standings = of_classes(gallery, &classes, (&loaded, asked), own)?;
-        for first in (0..len).step_by(tile_rows) {
-            if standings.iter().all(Standing::is_empty) {
-                break;
-            }
+        let nothing = standings.iter().all(Standing::is_empty);
+        for first in (0..if nothing { 0 } else { len }).step_by(tile_rows) {
             let rows = tile_rows.min(len - first);
             tile.load(gallery, first, rows, &origin)?;
             multiply(dim, &loaded, &tile, &mut products);
-            let [_, across, area] = layout(n, rows);
             let each = standings.par_iter_mut().enumerate().with_min_len(STRIP);
-            each.try_for_each_init(Vec::new, |vector, (q, standing)| {
-                if standing.is_empty() {
-                    return Ok(());
-                }
-                let query = &loaded.raw[q * dim..][..dim];
-                let (a, own) = (loaded.norms[q], own.map(|own| own[q]));
-                for (group, norms) in tile.norms.chunks(PRODUCT_ROWS).enumerate() {
-                    let block = &products[(group * across + q / PRODUCT_QUERIES) * area..][..area];
-                    let products = &block[q % PRODUCT_QUERIES * PRODUCT_ROWS..];
-                    let from = first + group * PRODUCT_ROWS;
-                    let pairs = norms.iter().zip(products).zip(&labels[from..]).enumerate();
-                    for (i, ((&norm, &product), label)) in pairs {
-                        let row = from + i;
-                        if *label == asked[q] || own == Some(row) {
+            each.filter(|(_, standing)| !standing.is_empty()).try_for_each_init(
+                Vec::new,
+                |vector, (q, standing)| {
+                    let query = &loaded.raw[q * dim..][..dim];
+                    let (a, own) = (loaded.norms[q], own.map(|own| own[q]));
+                    let products = products_of(&products, (n, rows), q).flatten();
+                    let pairs = (first..).zip(&tile.norms).zip(products);
+                    for ((row, &norm), &product) in pairs {
+                        if labels[row] == asked[q] || own == Some(row) {
                             continue;
                         }
                         let squared = (a.squared + norm.squared - 2.0 * product).max(0.0);
@@ -270,9 +261,9 @@ pub(crate) fn for_each_standing(
                             standing.count(squared_distance(query, vector), row as u32);
                         }
                     }
-                }
-                Ok::<_, crate::Error>(())
-            })?;
+                    Ok::<_, crate::Error>(())
+                },
+            )?;
             if first + rows < len {
                 let done = n as u128 * (first + rows) as u128 / len as u128;
                 progress(start + done as usize, queries.len());
@@ -282,14 +273,6 @@ pub(crate) fn for_each_standing(
         progress(start + n, queries.len());
     }
     Ok(())
-}
-
-/// What [`of_classes`] reads into: converted once for many distances.
-#[derive(Default)]
-struct Buffers {
-    raw: Vec<f32>,
-    vectors: Vec<f64>,
-    query: Vec<f64>,
 }
 
 /// The standings of a block of queries before any other vector is counted. Each row of a class is
@@ -310,27 +293,19 @@ fn of_classes(
         rows.chunks(ROWS).map(move |rows| (rows, &askers[..]))
     });
     let work: Vec<(&[u32], &[usize])> = work.collect();
-    let distances = |buffers: &mut Buffers, (rows, askers): (&[u32], &[usize])| {
-        let Buffers { raw, vectors, query } = buffers;
-        vectors.clear();
-        for &row in rows {
-            read_rows("the gallery", gallery, row as usize, 1, raw)?;
-            vectors.extend(raw.iter().map(|&value| f64::from(value)));
-        }
+    let distances = |vector: &mut Vec<f32>, (rows, askers): (&[u32], &[usize])| {
         let mut found = Vec::with_capacity(rows.len() * askers.len());
-        for &q in askers {
-            query.clear();
-            query.extend(loaded.raw[q * dim..][..dim].iter().map(|&value| f64::from(value)));
-            for (&row, vector) in rows.iter().zip(vectors.chunks_exact(dim)) {
-                if own.is_none_or(|own| own[q] != row as usize) {
-                    found.push((q, (squared_distance_of(query, vector), row)));
-                }
+        for &row in rows {
+            read_rows("the gallery", gallery, row as usize, 1, vector)?;
+            for &q in askers.iter().filter(|&&q| own.is_none_or(|own| own[q] != row as usize)) {
+                let squared = squared_distance(&loaded.raw[q * dim..][..dim], vector);
+                found.push((q, (squared, row)));
             }
         }
         Ok(found)
     };
     let found: Vec<Vec<_>> =
-        work.into_par_iter().map_init(Buffers::default, distances).collect::<Result<_>>()?;
+        work.into_par_iter().map_init(Vec::new, distances).collect::<Result<_>>()?;
     let mut of_query = vec![Vec::new(); asked.len()];
     for (q, distance) in found.into_iter().flatten() {
         of_query[q].push(distance);

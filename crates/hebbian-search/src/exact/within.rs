@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::SINGLE_DIM;
 use super::distance::ErrorBound;
-use super::panel::{PRODUCT_QUERIES, PRODUCT_ROWS, Queries, Tile, origin};
+use super::panel::{PRODUCT_ROWS, Queries, Tile, origin};
 use super::precision::Precision;
-use super::scan::{STRETCH, any_below, block_queries, layout, multiply, tile_rows};
+use super::scan::{STRETCH, any_below, block_queries, multiply, products_of, tile_rows};
 use super::squared::squared_distance;
 use crate::Result;
 use crate::duplicates::Groups;
@@ -106,14 +106,13 @@ fn pairs<T: Precision>(
     threshold: f64,
     q: usize,
 ) -> Vec<Pair> {
-    let [_, across, area] = layout(queries.len(), tile.norms.len());
     let a = queries.norms[q];
     let near = bound.limit::<T>(threshold, a, tile.longest);
     let mut found = Vec::new();
     let halves = tile.halves.chunks_exact(PRODUCT_ROWS);
-    for (group, (halves, norms)) in halves.zip(tile.norms.chunks(PRODUCT_ROWS)).enumerate() {
-        let block = &products[(group * across + q / PRODUCT_QUERIES) * area..][..area];
-        let row = &block[q % PRODUCT_QUERIES * PRODUCT_ROWS..][..PRODUCT_ROWS];
+    let groups = halves.zip(tile.norms.chunks(PRODUCT_ROWS));
+    let groups = groups.zip(products_of(products, (queries.len(), tile.norms.len()), q));
+    for (group, ((halves, norms), row)) in groups.enumerate() {
         let stretches = halves.as_chunks::<STRETCH>().0.iter().zip(row.as_chunks().0);
         for (stretch, (halves, products)) in stretches.enumerate() {
             if !any_below(halves, products, near) {

@@ -110,7 +110,7 @@ pub fn finetune(
     let mut meter = Meter::new("finetune", config.epochs * steps, skipped, device, run.is_some());
     if let Some(head) = &model.head {
         let layers = model.network.spec.geometries()?;
-        meter.set_floor(floor::supervised(&layers, config.batch, head), config.batch);
+        meter.set_floor(floor::supervised(&layers, config.batch, head.macs()), config.batch);
     }
     while cursor.epoch < config.epochs {
         run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step))?;

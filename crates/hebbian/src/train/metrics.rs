@@ -68,8 +68,8 @@ pub(super) struct Meter {
     pub(super) skipped: Vec<Skipped>,
     /// Multiply-accumulates a second of matrix products, where they are known.
     products: Option<f64>,
-    /// Multiply-accumulates an image.
-    macs: f64,
+    /// Images a second that these would allow.
+    floor: Option<f64>,
 }
 
 impl Meter {
@@ -83,13 +83,13 @@ impl Meter {
         logs: bool,
     ) -> Self {
         let products = if logs { device.products_rate() } else { None };
-        Self { stage, steps, since: Instant::now(), seen: 0, skipped, products, macs: 0.0 }
+        Self { stage, steps, since: Instant::now(), seen: 0, skipped, products, floor: None }
     }
 
     /// From now on a step of `images` images takes at least so many
     /// multiply-accumulates.
     pub(super) fn set_floor(&mut self, macs: u64, images: usize) {
-        self.macs = macs as f64 / images as f64;
+        self.floor = self.products.map(|products| products * images as f64 / macs as f64);
     }
 
     /// An epoch goes on or, where none of its batches is done, begins.
@@ -128,7 +128,6 @@ impl Meter {
     ) -> Result<()> {
         let rate = self.seen as f64 / self.since.elapsed().as_secs_f64();
         let rate = Some(rate).filter(|&rate| rate > 0.0 && rate.is_finite());
-        let floor = self.products.filter(|_| self.macs > 0.0).map(|products| products / self.macs);
         let line = Line {
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64()),
             stage: self.stage,
@@ -136,7 +135,7 @@ impl Meter {
             steps: self.steps,
             epoch: cursor.epoch,
             images_per_second: rate,
-            over_floor: floor.zip(rate).map(|(floor, rate)| floor / rate),
+            over_floor: self.floor.zip(rate).map(|(floor, rate)| floor / rate),
             skipped: self.skipped.len(),
             memory_mib: status_mib(std::process::id(), "VmRSS")
                 .map(|mib| (mib * 10.0).round() / 10.0),

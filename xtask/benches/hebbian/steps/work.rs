@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, bail, ensure};
 use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep};
 use hebbian::floor;
-use hebbian::network::{Head, NetworkSpec};
+use hebbian::network::NetworkSpec;
 use hebbian::ops::{Geometry, Workspace};
 use hebbian::rules::{self, Rule};
 use hebbian::train::{FinetuneConfig, VaeConfig};
@@ -77,7 +77,7 @@ impl Work {
             }
             Self::Supervised => {
                 let features = layers.last().map_or(0, Geometry::output_len);
-                floor::supervised(&layers, images, &Head::new(features, CLASSES, 0))
+                floor::supervised(&layers, images, features * CLASSES)
             }
             Self::Vae => floor::vae(&layers, images, VaeConfig::default().latent),
         })
