@@ -7,7 +7,7 @@ use super::plan::{Builder, Word, grid_of};
 use super::product::{Operand, Places, Product};
 use super::shaders;
 use crate::Result;
-use crate::network::{Block, NORM_EPS, NORM_MOMENTUM, NormKind};
+use crate::network::{Block, NORM_EPS, NORM_FORGOTTEN, NORM_MOMENTUM, NormKind};
 use crate::ops::{Activation, Geometry};
 use crate::rules::{Projection, Reconstruction};
 use Word::{F, U};
@@ -88,6 +88,7 @@ impl Layer {
         let norm = &block.norm;
         let bias = block.bias.as_deref().unwrap_or_default();
         let learned = [&norm.gamma[..], &norm.beta, bias];
+        let running = [&norm.mean[..], &norm.var, &[norm.start]];
         let buffer = |what: &str, data: &[f32]| gpu.buffer_of(&format!("{name}: {what}"), data);
         Ok(Self {
             g: flattened(&block.geometry),
@@ -99,11 +100,17 @@ impl Layer {
             norms: gpu.buffer("norms", c)?,
             scale: gpu.buffer("scale", c)?,
             learned: buffer("gamma, beta and bias", &learned.concat())?,
-            running: buffer("the running statistics", &[&norm.mean[..], &norm.var].concat())?,
+            running: buffer("the running statistics", &running.concat())?,
             used: gpu.buffer("normalisation", 5 * c)?,
             rate: gpu.uniform(&[0; 4]),
             name,
         })
+    }
+
+    /// Numbers of the running statistics: means, variances, and the share of
+    /// the fresh ones in them.
+    pub(super) fn running_len(&self) -> usize {
+        2 * self.g.filters + 1
     }
 
     /// Numbers of gamma, beta and bias together.
@@ -200,7 +207,7 @@ impl Layer {
     }
 
     /// Settings of the normalisation, and the parts its sums come in.
-    pub(super) fn norm_settings(&self, batch: usize, train: bool) -> ([Word; 8], usize) {
+    pub(super) fn norm_settings(&self, batch: usize, train: bool) -> ([Word; 9], usize) {
         let rows = batch * self.g.pooled_positions();
         let (each, parts) = split(rows, NORM_PARTS);
         let kind = match self.kind {
@@ -217,6 +224,7 @@ impl Layer {
             U(kind),
             F(NORM_EPS),
             F(NORM_MOMENTUM),
+            F(NORM_FORGOTTEN),
         ];
         (settings, parts)
     }

@@ -213,9 +213,9 @@ impl GpuNetwork {
     pub fn fetch(&self, network: &mut Network, head: Option<&mut Head>) -> Result<()> {
         let mut parts = Vec::new();
         for layer in &self.layers {
-            let c = layer.g.filters;
             parts.push((&layer.weights, layer.g.weight_len()));
-            parts.extend([(&layer.learned, layer.learned_len()), (&layer.running, 2 * c)]);
+            parts.push((&layer.learned, layer.learned_len()));
+            parts.push((&layer.running, layer.running_len()));
         }
         if let Some(head) = &self.head {
             parts.push((&head.weights, head.classes * head.features));
@@ -230,7 +230,9 @@ impl GpuNetwork {
             let bias = learned.split_off(2 * c);
             (block.norm.gamma, block.norm.beta) = halves(learned, c);
             block.bias = block.bias.is_some().then_some(bias);
-            (block.norm.mean, block.norm.var) = halves(next(), c);
+            let mut running = next();
+            block.norm.start = running.pop().unwrap_or_default();
+            (block.norm.mean, block.norm.var) = halves(running, c);
         }
         if let Some(head) = head.filter(|_| self.head.is_some()) {
             head.out.weights = next();

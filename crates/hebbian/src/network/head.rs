@@ -190,9 +190,7 @@ impl Head {
     pub(super) fn write(&self, tensors: &mut Tensors) {
         if let Some(Hidden { linear, norm }) = &self.hidden {
             write_linear(linear, "head.hidden", tensors);
-            for (name, values) in norm.parts() {
-                tensors.insert(format!("head.hidden.norm.{name}"), &[values.len()], values);
-            }
+            norm.write("head.hidden.norm", tensors);
         }
         write_linear(&self.out, "head", tensors);
     }

@@ -14,7 +14,7 @@ pub use linear::Linear;
 pub use model::{Model, Pretraining, Provenance, RuleRecord};
 pub use norm::{BatchNorm, Normalised, Statistics};
 #[cfg(feature = "vulkan")]
-pub(crate) use norm::{EPS as NORM_EPS, MOMENTUM as NORM_MOMENTUM};
+pub(crate) use norm::{EPS as NORM_EPS, FORGOTTEN as NORM_FORGOTTEN, MOMENTUM as NORM_MOMENTUM};
 pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS, toml_problem};
 pub use store::{Tensors, write_atomically};
 
@@ -116,9 +116,7 @@ impl Network {
             if let Some(bias) = &block.bias {
                 tensors.insert(format!("{layer}.bias"), &[bias.len()], bias);
             }
-            for (name, values) in block.norm.parts() {
-                tensors.insert(format!("{layer}.norm.{name}"), &[values.len()], values);
-            }
+            block.norm.write(&format!("{layer}.norm"), tensors);
             if let Some(variances) = &block.variances {
                 tensors.insert(format!("{layer}.variances"), &[variances.len()], variances);
             }

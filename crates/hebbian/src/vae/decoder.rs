@@ -170,9 +170,7 @@ impl Mirror {
     pub(super) fn write(&self, prefix: &str, tensors: &mut Tensors) {
         tensors.insert(format!("{prefix}.weight"), &self.shape(), &self.weights);
         tensors.insert(format!("{prefix}.bias"), &[self.bias.len()], &self.bias);
-        for (name, values) in self.norm.parts() {
-            tensors.insert(format!("{prefix}.norm.{name}"), &[values.len()], values);
-        }
+        self.norm.write(&format!("{prefix}.norm"), tensors);
     }
 
     /// Takes them out again; `path` is for messages.

@@ -15,6 +15,8 @@ struct Shape {
     kind: u32,
     eps: f32,
     momentum: f32,
+    // What the fresh values' share in the running ones is 0 below.
+    forgotten: f32,
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
@@ -73,16 +75,22 @@ fn moments(
 @group(0) @binding(3) var<storage, read> parts: array<f32>;
 // gamma and beta
 @group(0) @binding(4) var<storage, read> learned: array<f32>;
-// mean and unbiased variance
+// mean, unbiased variance, and the share of the fresh ones, 0 and 1, in them
 @group(0) @binding(5) var<storage, read_write> running: array<f32>;
 @group(0) @binding(6) var<storage, read_write> used: array<f32>;
 
 @compute @workgroup_size(LANES)
 fn merge(@builtin(local_invocation_index) lane: u32) {
     let c = shape.c;
+    let left = running[2u * c] * (1.0 - shape.momentum);
+    var start = running[2u * c];
+    // Of the batches alone, once there was one.
+    if (start == 1.0) {
+        start = 0.0;
+    }
     for (var i = lane; i < c; i += LANES) {
-        var mean = running[i];
-        var variance = running[c + i];
+        var mean = running[i] / (1.0 - start);
+        var variance = max((running[c + i] - start) / (1.0 - start), 0.0);
         if (shape.train == 1u) {
             // Chan, Golub and LeVeque 1979: moments of a union.
             mean = 0.0;
@@ -119,6 +127,9 @@ fn merge(@builtin(local_invocation_index) lane: u32) {
         workgroupBarrier();
     }
     let mean_variance = lane_values[0] / f32(c);
+    if (shape.train == 1u && lane == 0u) {
+        running[2u * c] = select(left, 0.0, left < shape.forgotten);
+    }
     for (var i = lane; i < c; i += LANES) {
         var factor = 1.0;
         if ((shape.kind & 1u) != 0u) {
