@@ -102,7 +102,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         print_retrieval(r)?;
     }
     if let Some(missing) = report.missing_parts {
-        eprintln!("{missing} parts of the queries are not ranked yet; the last shard reports");
+        eprintln!("parts of the queries not ranked yet: {missing}; the last shard reports");
     }
     Ok(())
 }

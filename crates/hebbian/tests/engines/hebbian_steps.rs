@@ -1,50 +1,16 @@
-//! Every engine's steps against the oracle in double precision, the golden
-//! files, PyTorch's gradients and the CPU's. Without the feature `vulkan`, only
-//! the CPU's engine is built; with it but no card and no software driver, the
-//! tests say so on stderr and pass, but for `HEBB_REQUIRE_GPU`.
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-mod common;
+//! Hebbian steps against the oracle in double precision, the golden files and the CPU's.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
-use common::{GOLDEN, every_rule, is_decided};
-use hebbian::engine::{Device, Engine, HebbianStep, SupervisedStep, Trainer};
-use hebbian::network::{
-    BatchNorm, Block, Head, HeadKind, Linear, Network, NetworkSpec, NormKind, Tensors,
-};
-use hebbian::ops::{Activation, Geometry, Workspace};
-use hebbian::rules::{Projection, Rule, Samples};
-use hebbian::train::FinetuneConfig;
+use hebbian::engine::{Device, Engine, HebbianStep};
+use hebbian::network::{BatchNorm, Block, Network, NetworkSpec, NormKind};
+use hebbian::ops::{Geometry, Workspace};
+use hebbian::rules::{Rule, Samples};
 use hebbian::update::hebbian_step;
 use proptest::prelude::*;
 
-/// The devices of this build and machine, opened once.
-fn devices() -> &'static [Device] {
-    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
-    let devices = DEVICES.get_or_init(|| {
-        let mut devices = vec![Device::Cpu];
-        if cfg!(feature = "vulkan") {
-            match Device::open("vulkan") {
-                Ok(card) => devices.push(card),
-                Err(problem) => {
-                    assert!(std::env::var_os("HEBB_REQUIRE_GPU").is_none(), "{problem}");
-                }
-            }
-        }
-        devices
-    });
-    let skipped = "no card; tests of the GPU are skipped";
-    eprintln!("on cpu and {}", devices.get(1).map_or(skipped.into(), Device::to_string));
-    devices
-}
-
-/// Those of them that a rule has a form for.
-fn devices_for(rule: &dyn Rule) -> &'static [Device] {
-    let known = if rule.gate_wgsl().is_some() { devices().len() } else { 1 };
-    &devices()[..known]
-}
+use crate::common::{self, GOLDEN, every_rule, is_decided};
+use crate::shared::{close_networks, devices, devices_for, double, error, numbers, small};
 
 /// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
 fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
@@ -57,30 +23,6 @@ fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
         .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
             (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
         })
-}
-
-fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
-    use rand::RngExt;
-    let mut rng = hebbian_data::seed::stream(seed, "test");
-    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
-}
-
-/// Largest difference over the largest entry.
-fn error(got: &[f32], want: impl IntoIterator<Item = f64>) -> f64 {
-    let want: Vec<f64> = want.into_iter().collect();
-    assert_eq!(got.len(), want.len());
-    let largest = want.iter().fold(1e-3f64, |m, w| m.max(w.abs()));
-    let differences = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs());
-    differences.fold(0.0, |m, d| if d.is_nan() { f64::NAN } else { m.max(d) }) / largest
-}
-
-fn double(x: &[f32]) -> impl Iterator<Item = f64> {
-    x.iter().map(|&x| f64::from(x))
-}
-
-fn close(what: &str, got: &[f32], want: &[f32]) {
-    let error = error(got, double(want));
-    assert!(error < 2e-5, "{what}: {error}");
 }
 
 /// A network of one layer.
@@ -186,76 +128,6 @@ proptest! {
                 let got = &network.blocks[0].norm;
                 prop_assert!(error(&got.mean, double(&norm.mean)) < 2e-5, "mean on {device}");
                 prop_assert!(error(&got.var, double(&norm.var)) < 2e-5, "variance on {device}");
-            }
-        }
-    }
-}
-
-/// A network with a strided layer, one of either normalisation, and one whose
-/// kernel is its map.
-const NETWORK: &str = r#"
-name = "small"
-input = [14, 14, 3]
-block = [
-    { filters = 6, kernel = 5, pool = 2, norm = "batch" },
-    { filters = 8, kernel = 3, padding = 1, norm = "batch-relu" },
-    { filters = 10, kernel = 3, stride = 2, norm = "relative" },
-    { filters = 70, kernel = 2, norm = "relative" },
-]
-"#;
-
-fn small(projection: Projection, activation: Activation, bias: bool) -> Network {
-    let text = NETWORK.replace("norm =", &format!("bias = {bias}, norm ="));
-    let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
-    Network::new(spec, projection, activation, 5).unwrap()
-}
-
-/// Projections, activations, and whether there is a bias.
-const RESPONSES: [(Projection, Activation, bool); 5] = [
-    (Projection::Plain, Activation::Relu, false),
-    (Projection::Normalised, Activation::Relu, false),
-    (Projection::Plain, Activation::Tanh, false),
-    (Projection::Plain, Activation::Relu, true),
-    (Projection::Normalised, Activation::Tanh, true),
-];
-
-fn close_networks(what: &str, got: &Network, want: &Network) {
-    for (index, (got, want)) in got.blocks.iter().zip(&want.blocks).enumerate() {
-        let layer = format!("{what}, L{}", index + 1);
-        close(&format!("{layer} weights"), &got.weights, &want.weights);
-        close(&format!("{layer} gamma"), &got.norm.gamma, &want.norm.gamma);
-        close(&format!("{layer} beta"), &got.norm.beta, &want.norm.beta);
-        let bias = |block: &Block| block.bias.clone().unwrap_or_default();
-        close(&format!("{layer} bias"), &bias(got), &bias(want));
-        assert_eq!(got.norm.start, want.norm.start, "{layer}: share of fresh statistics");
-        close(&format!("{layer} mean"), &got.norm.mean, &want.norm.mean);
-        close(&format!("{layer} variance"), &got.norm.var, &want.norm.var);
-    }
-}
-
-#[test]
-fn features_agree_at_every_depth() {
-    for (projection, activation, bias) in RESPONSES {
-        let mut network = small(projection, activation, bias);
-        // Running statistics from fresh ones to those without a trace of them.
-        for (block, start) in network.blocks.iter_mut().zip([1.0, 0.9, 0.3, 0.0]) {
-            let (norm, c) = (&mut block.norm, block.geometry.filters);
-            let (mean, var) = (numbers(c, 6, 0.1), numbers(c, 7, 0.5));
-            norm.mean = mean.iter().map(|x| (1.0 - start) * x).collect();
-            norm.var = var.iter().map(|x| start + (1.0 - start) * (0.6 + x)).collect();
-            norm.start = start;
-        }
-        for device in devices() {
-            let mut engine = device.engine();
-            for (depth, batch) in [(1, 3), (4, 7), (2, 1), (3, 9)] {
-                let x = numbers(batch * 14 * 14 * 3, batch as u64, 1.0);
-                let got = engine.features(&network, depth, &x).unwrap();
-                let want = network.features(depth, &x, &mut Workspace::default());
-                close(
-                    &format!("{projection:?}, {activation:?}, {bias}, L{depth} on {device}"),
-                    &got,
-                    &want,
-                );
             }
         }
     }
@@ -374,112 +246,6 @@ fn deflation_over_several_blocks() {
 }
 
 #[test]
-fn supervised_step_equals_pytorch() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gradients.safetensors");
-    let file = Tensors::from_bytes(&path, &std::fs::read(&path).unwrap()).unwrap();
-    let config = FinetuneConfig::default();
-    for (name, projection) in [("plain", Projection::Plain), ("normalised", Projection::Normalised)]
-    {
-        let get = |key: &str| file.get(&format!("{name}.{key}")).expect(key).to_vec();
-        let text = NETWORK.replace("filters = 70", "filters = 40");
-        let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
-        for device in devices() {
-            let mut network = Network::new(spec.clone(), projection, Activation::Relu, 0).unwrap();
-            for (index, block) in network.blocks.iter_mut().enumerate() {
-                let layer = index + 1;
-                block.weights = get(&format!("L{layer}.weight"));
-                block.norm.gamma = get(&format!("L{layer}.gamma"));
-                block.norm.beta = get(&format!("L{layer}.beta"));
-            }
-            let (weights, bias) = (get("head.weight"), get("head.bias"));
-            let mut head = Head::from(Linear { weights, bias });
-            let mut engine = device.engine();
-            let (x, labels) = (get("x"), [0, 3, 1, 2, 3]);
-            let step = SupervisedStep { x: &x, labels: &labels, keep: &[], sgd: config.sgd(0.1) };
-            let (loss, scores) = engine.supervised_step(&mut network, &mut head, &step).unwrap();
-            close("loss", &[loss as f32], &get("loss"));
-            close("scores", &scores, &get("scores"));
-            engine.fetch(&mut network, Some(&mut head)).unwrap();
-            for (index, block) in network.blocks.iter().enumerate() {
-                let layer = format!("L{}", index + 1);
-                let norm = &block.norm;
-                close("stepped weight", &block.weights, &get(&format!("stepped_{layer}.weight")));
-                close("stepped gamma", &norm.gamma, &get(&format!("stepped_{layer}.gamma")));
-                close("running mean", &norm.mean, &get(&format!("{layer}.mean")));
-                close("running variance", &norm.var, &get(&format!("{layer}.var")));
-            }
-            close("stepped head", &head.out.weights, &get("stepped_head.weight"));
-
-            // After one step, the momentum is the gradient and its decay.
-            let momentum = engine.momentum(&network, &head).unwrap();
-            let layers = (1..=4).flat_map(|layer| {
-                ["weight", "gamma", "beta"].map(|part| format!("L{layer}.{part}"))
-            });
-            for key in layers.chain(["head.weight", "head.bias"].map(String::from)) {
-                let decay = config.weight_decay as f32;
-                let (gradient, before) = (get(&format!("d_{key}")), get(&key));
-                let pairs = gradient.iter().zip(before);
-                let want: Vec<f32> = pairs.map(|(g, w)| g + decay * w).collect();
-                let what = format!("{name} momentum of {key} on {device}");
-                close(&what, momentum.get(&key).expect(&key), &want);
-            }
-        }
-    }
-}
-
-#[test]
-fn supervised_steps_in_a_row_agree_with_the_cpu() {
-    let config = FinetuneConfig::default();
-    for (projection, activation, bias) in RESPONSES {
-        for device in devices() {
-            let mut network = small(projection, activation, bias);
-            let mut head = Head::new(70, 5, 3);
-            let (mut copy, mut copied_head) = (network.clone(), head.clone());
-            let mut trainer = Trainer::default();
-            let mut engine = device.engine();
-            // Not fewer images than that: normalising by the variance of two or
-            // three magnifies rounding. Nor more steps with biases, which make
-            // it grow faster from step to step.
-            let batches = &[8usize, 8, 6, 11, 8][..if bias { 3 } else { 5 }];
-            for (step, &batch) in batches.iter().enumerate() {
-                let x = numbers(batch * 14 * 14 * 3, step as u64, 1.0);
-                let labels: Vec<u32> = (0..batch).map(|i| ((i * 7 + step) % 5) as u32).collect();
-                let mut keep = Vec::new();
-                if step % 2 == 0 {
-                    let draws = numbers(batch * 70, 40 + step as u64, 1.0);
-                    keep = draws.iter().map(|&x| if x < 0.0 { 0.0 } else { 2.0 }).collect();
-                }
-                let sgd = config.sgd(0.01);
-                let found = trainer.gradients(&mut network, &mut head, &x, &labels, &keep, false);
-                let (want_loss, want_scores) = (found.loss, found.scores.clone());
-                trainer.step(&mut network, &mut head, &sgd);
-                let given = SupervisedStep { x: &x, labels: &labels, keep: &keep, sgd };
-                let (loss, scores) =
-                    engine.supervised_step(&mut copy, &mut copied_head, &given).unwrap();
-                close(&format!("scores on {device}"), &scores, &want_scores);
-                assert!((loss - want_loss).abs() < 1e-5 * want_loss, "{loss} {want_loss}");
-                // An engine taken up again goes on as if it had never stopped.
-                if step == 1 {
-                    let momentum = engine.momentum(&copy, &copied_head).unwrap();
-                    engine.fetch(&mut copy, Some(&mut copied_head)).unwrap();
-                    engine = device.engine();
-                    let path = Path::new("momentum");
-                    engine.set_momentum(&copy, &copied_head, path, momentum).unwrap();
-                }
-            }
-            engine.fetch(&mut copy, Some(&mut copied_head)).unwrap();
-            close_networks(
-                &format!("{projection:?}, {activation:?}, {bias} on {device}"),
-                &copy,
-                &network,
-            );
-            close("head", &copied_head.out.weights, &head.out.weights);
-            close("bias", &copied_head.out.bias, &head.out.bias);
-        }
-    }
-}
-
-#[test]
 fn the_same_steps_give_the_same_bits() {
     for rule in every_rule() {
         let name = rule.name();
@@ -544,46 +310,5 @@ fn half_precision_stays_near_the_oracle() {
         eprintln!("{name}: {wrong:.1e} of the largest entry on {device} in half precision");
         assert!(wrong < bound, "{name}: {wrong}");
         assert!(wrong > 2e-6, "{name}: {wrong} is single precision");
-    }
-}
-
-#[test]
-fn a_device_that_is_not_there_is_refused() {
-    for (name, word) in [("cuda", "vulkan:N"), ("cpu:1", "vulkan:N"), ("vulkan:x", "vulkan:N")] {
-        let error = Device::open(name).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains(word), "{error}");
-    }
-    let error = Device::open("vulkan:1000").unwrap_err().to_string();
-    let words = if !cfg!(feature = "vulkan") {
-        "built without GPU support"
-    } else if devices().len() > 1 {
-        "there is no card 1000"
-    } else {
-        "no graphics card"
-    };
-    assert!(error.contains(words), "{error}");
-}
-
-#[test]
-fn a_classifier_with_a_hidden_layer_is_refused_by_the_card() {
-    let x = numbers(4 * 14 * 14 * 3, 1, 1.0);
-    let step = SupervisedStep {
-        x: &x,
-        labels: &[0, 1, 2, 3],
-        keep: &[],
-        sgd: FinetuneConfig::default().sgd(0.01),
-    };
-    for device in devices() {
-        let mut network = small(Projection::Plain, Activation::Relu, false);
-        let mut head = HeadKind::Hidden(12).init(70, 5, 3).unwrap();
-        let found = device.engine().supervised_step(&mut network, &mut head, &step);
-        match device {
-            Device::Cpu | Device::Processes(_) => assert_eq!(found.unwrap().1.len(), 4 * 5),
-            #[cfg(feature = "vulkan")]
-            Device::Vulkan { .. } => {
-                let error = found.unwrap_err().to_string();
-                assert!(error.contains("hidden layer") && error.contains("cpu"), "{error}");
-            }
-        }
     }
 }
