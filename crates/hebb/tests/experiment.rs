@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{at, class_folders, fails, hebb, ok, scratch, stderr};
+use common::{at, class_folders, fails, hebb, ok, scratch, signal, stderr};
 use rand::RngExt;
 use tempfile::TempDir;
 
@@ -129,7 +129,7 @@ fn a_killed_grid_and_a_shared_one_end_like_an_unbroken_one() {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     println!("seed {now}");
     let mut rng = hebbian_data::seed::stream(u64::from(now), "kills");
-    let (killed, mut kills) = (at(&dir, "killed"), 0);
+    let (killed, mut kills, mut stopped) = (at(&dir, "killed"), 0, 0);
     let arguments = run(&file, data, &killed, &[]);
     loop {
         let mut child = spawn(&arguments);
@@ -138,12 +138,27 @@ fn a_killed_grid_and_a_shared_one_end_like_an_unbroken_one() {
             assert!(status.success());
             break;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // By SIGTERM, by which it ends itself, or if need be by SIGKILL.
+        if cfg!(unix) && rng.random() {
+            signal(&child, "TERM");
+        } else {
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let message = stderr(&output);
+        match output.status.code() {
+            // It was done, or died before there was anything to save.
+            Some(0) | None => {}
+            Some(143) => {
+                assert!(message.contains("the same command goes on"), "{message}");
+                stopped += 1;
+            }
+            Some(other) => panic!("{other}: {message}"),
+        }
         kills += 1;
         assert!(kills < 200, "the run never gets to its end");
     }
-    println!("killed {kills} times");
+    println!("killed {kills} times, {stopped} of them stopped at their own pace");
     assert!(kills >= 2, "killed only {kills} times: too fast to show anything");
     assert_eq!(results(&killed), due);
     assert!(models(&killed) == models(&whole));

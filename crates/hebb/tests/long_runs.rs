@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use common::{at, fails, hebb, number, ok, same_end, scratch, shards, stderr};
+use common::{at, fails, hebb, number, ok, same_end, scratch, shards, signal, stderr};
 use rand::{RngExt, SeedableRng};
 
 /// `HEBB_KILLS` asks for another number.
@@ -29,12 +29,6 @@ fn start(arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
-}
-
-fn signal(child: &Child, name: &str) {
-    let id = child.id().to_string();
-    let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
-    assert!(sent.success());
 }
 
 /// Waits until a run has written so many lines of metrics.
@@ -177,17 +171,24 @@ fn a_run_killed_at_random_moments_ends_with_the_bits_of_one_left_alone() {
     let tuned = at(&dir, "pretrain");
     let epochs = (12 * kills).to_string();
     let epochs_of_tuning = format!("finetune.epochs={}", 6 * kills);
+    let epochs_of_vae = format!("vae.epochs={}", 2 * kills);
     let pretrain = ["pretrain", &photos, "--network", &network, "--epochs", &epochs];
     let finetune = ["finetune", &photos, "--model", &tuned, "--set", &epochs_of_tuning];
-    let batches = [["--set", "pretrain.batch=16"], ["--set", "finetune.batch=16"]];
-    for (base, batch) in [&pretrain[..], &finetune[..]].iter().zip(&batches) {
-        let (whole, broken) = (at(&dir, base[0]), at(&dir, &format!("{}-killed", base[0])));
-        ok(&[base, &batch[..], &["--out", &whole]].concat());
-        let again = [base, &batch[..], &often, &["--out", &broken]].concat();
-        let done = kill(&again, (&broken, &whole), kills / 2, &mut random);
+    let vae = ["pretrain", &photos, "--network", &network, "--method", "vae", "--set"];
+    let vae = [&vae[..], &[&epochs_of_vae, "--set", "vae.latent=8"]].concat();
+    for (name, base, batch) in [
+        ("pretrain", &pretrain[..], "pretrain.batch=16"),
+        ("finetune", &finetune, "finetune.batch=16"),
+        ("vae", &vae, "vae.batch=16"),
+    ] {
+        let (whole, broken) = (at(&dir, name), at(&dir, &format!("{name}-killed")));
+        let base = [base, &["--set", batch]].concat();
+        ok(&[&base[..], &["--out", &whole]].concat());
+        let again = [&base[..], &often, &["--out", &broken]].concat();
+        let done = kill(&again, (&broken, &whole), kills / 3, &mut random);
         ok(&again);
         same_end(&whole, &broken);
-        println!("{}: {done:?}", base[0]);
+        println!("{name}: {done:?}");
     }
 }
 
