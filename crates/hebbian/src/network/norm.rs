@@ -32,7 +32,7 @@ pub struct BatchNorm {
     /// Share of the fresh mean and variance in the running ones: 1 at first,
     /// 0.9 times as much after each batch, 0 in the end. What is normalised by
     /// the running statistics is so by those of the batches alone, the rest of
-    /// them: a variance of 1 where the batches' is 0.002 would otherwise be most
+    /// them: a variance of 1 where the batches' is 0.005 would otherwise be most
     /// of it for fifty batches, and layer by layer leave nothing of an image.
     pub start: f32,
 }
@@ -284,8 +284,7 @@ mod tests {
         assert!(message.contains("file") && message.contains("'n.start' holds 1.5"), "{message}");
     }
 
-    /// With the start left in, every image had the same features from the fifth
-    /// layer on.
+    /// With the start left in, nothing is left of any image.
     #[test]
     fn a_few_steps_are_enough_for_a_deep_network_to_tell_images_apart() {
         let block = r#"{ filters = 24, kernel = 3, padding = 1, norm = "batch-relu" }, "#;
