@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::is_decided;
+use common::{any_geometry, is_decided, numbers};
 use hebbian::ops::{Geometry, Response, Workspace, block_forward};
 use hebbian::rules::{Projection, Projections, Rule, Samples};
 use hebbian::update::{
@@ -11,7 +11,6 @@ use hebbian::update::{
 };
 use proptest::prelude::*;
 
-/// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
 fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
     prop_oneof![3 => any_geometry(), 1 => squares()]
 }
@@ -26,24 +25,6 @@ fn squares() -> impl Strategy<Value = (Geometry, usize)> {
             (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
         },
     )
-}
-
-fn any_geometry() -> impl Strategy<Value = (Geometry, usize)> {
-    let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
-    (shape, 1usize..300, 1usize..4, 1usize..20)
-        .prop_filter("kernel and pool fit", |((h, w, _, k, s, p), _, pool, _)| {
-            let fits = |n: usize| n + 2 * p >= *k && (n + 2 * p - k) / s + 1 >= *pool;
-            fits(*h) && fits(*w)
-        })
-        .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
-            (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
-        })
-}
-
-fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
-    use rand::RngExt;
-    let mut rng = hebbian_data::seed::stream(seed, "test");
-    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
 }
 
 /// Largest difference over the largest entry, and over what single precision

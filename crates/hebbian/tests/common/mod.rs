@@ -1,20 +1,26 @@
-//! What the tests of the rules share.
+//! What the tests of rules and engines share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
+pub mod golden;
+pub mod pytorch;
+
+use hebbian::ops::Geometry;
 use hebbian::rules::{self, Rule};
+use proptest::prelude::*;
 
-/// The rules of the golden files: name, parameters, and what the files are
-/// called.
-pub const GOLDEN: [(&str, &str, &str); 8] = [
-    ("hpca", "", "hpca"),
-    ("hpca-tanh", "", "hpcat"),
-    ("soft-wta", "", "eswta"),
-    ("power-soft-wta", "", "pswta"),
-    ("k-wta", "", "1wta"),
-    ("k-wta", "k = 5", "5wta"),
-    ("ica", "", "ica"),
-    ("hica", "", "hica"),
-];
+/// A network with a strided layer, one of either normalisation, and one whose
+/// kernel is its map.
+pub const NETWORK: &str = r#"
+name = "small"
+input = [14, 14, 3]
+block = [
+    { filters = 6, kernel = 5, pool = 2, norm = "batch" },
+    { filters = 8, kernel = 3, padding = 1, norm = "batch-relu" },
+    { filters = 10, kernel = 3, stride = 2, norm = "relative" },
+    { filters = 70, kernel = 2, norm = "relative" },
+]
+"#;
 
 /// A rule by name and the TOML of its parameters.
 pub fn rule(name: &str, params: &str) -> Box<dyn Rule> {
@@ -53,4 +59,23 @@ pub fn is_decided(rule: &dyn Rule, d: usize, patches: &[f32], w: &[f32]) -> bool
             Some(k) => cosines[k - 1] == cosines[k] || cosines[k - 1] - cosines[k] > 2e-6,
         }
     })
+}
+
+/// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
+pub fn any_geometry() -> impl Strategy<Value = (Geometry, usize)> {
+    let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
+    (shape, 1usize..300, 1usize..4, 1usize..20)
+        .prop_filter("kernel and pool fit", |((h, w, _, k, s, p), _, pool, _)| {
+            let fits = |n: usize| n + 2 * p >= *k && (n + 2 * p - k) / s + 1 >= *pool;
+            fits(*h) && fits(*w)
+        })
+        .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
+            (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
+        })
+}
+
+pub fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
+    use rand::RngExt;
+    let mut rng = hebbian_data::seed::stream(seed, "test");
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
 }

@@ -1,7 +1,5 @@
 //! Hebbian steps against the oracle in double precision, the golden files and the CPU's.
 
-use std::path::Path;
-
 use hebbian::engine::{Device, Engine, HebbianStep};
 use hebbian::network::{BatchNorm, Block, Network, NetworkSpec, NormKind};
 use hebbian::ops::{Geometry, Workspace};
@@ -9,21 +7,9 @@ use hebbian::rules::{Rule, Samples};
 use hebbian::update::hebbian_step;
 use proptest::prelude::*;
 
-use crate::common::{self, GOLDEN, every_rule, is_decided};
-use crate::shared::{close_networks, devices, devices_for, double, error, numbers, small};
-
-/// Shapes on both sides of N = C, with tile edges and rows pooling leaves over.
-fn geometry() -> impl Strategy<Value = (Geometry, usize)> {
-    let shape = (1usize..14, 1usize..14, 1usize..5, 1usize..5, 1usize..3, 0usize..2);
-    (shape, 1usize..300, 1usize..4, 1usize..20)
-        .prop_filter("kernel and pool fit", |((h, w, _, k, s, p), _, pool, _)| {
-            let fits = |n: usize| n + 2 * p >= *k && (n + 2 * p - k) / s + 1 >= *pool;
-            fits(*h) && fits(*w)
-        })
-        .prop_map(|((height, width, channels, kernel, stride, padding), filters, pool, batch)| {
-            (Geometry { height, width, channels, kernel, stride, padding, filters, pool }, batch)
-        })
-}
+use crate::common::golden::{self, single};
+use crate::common::{self, any_geometry, every_rule, is_decided, numbers};
+use crate::shared::{close_networks, devices, devices_for, double, error, small};
 
 /// A network of one layer.
 fn layer(g: Geometry, kind: NormKind, rule: &dyn Rule, seed: u64) -> Network {
@@ -92,7 +78,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn update_and_statistics_agree_with_the_oracle((g, batch) in geometry(), seed: u64) {
+    fn update_and_statistics_agree_with_the_oracle((g, batch) in any_geometry(), seed: u64) {
         let x = numbers(batch * g.input_len(), seed, 1.5);
         for (index, rule) in every_rule().iter().enumerate() {
             let kind = [NormKind::Batch, NormKind::Relative, NormKind::BatchRelu][index % 3];
@@ -133,50 +119,18 @@ proptest! {
     }
 }
 
-/// Channels-first to channels-last.
-fn channels_last(data: &[f64], n: usize, c: usize, pixels: usize) -> Vec<f32> {
-    let entry = |i: usize| (i / (pixels * c) * c + i % c) * pixels + i / c % pixels;
-    (0..n * c * pixels).map(|i| data[entry(i)] as f32).collect()
-}
-
 #[test]
 fn golden_updates_of_the_published_code() {
-    for (name, params, file) in GOLDEN {
-        let rule = common::rule(name, params);
-        for shape in ["conv", "deep", "fc"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
-            let path = folder.join(format!("{file}-{shape}.safetensors"));
-            let Ok(bytes) = std::fs::read(&path) else {
-                eprintln!("skipped: {} is not here", path.display());
-                continue;
-            };
-            let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-            let get = |name: &str| {
-                let view = tensors.tensor(name).unwrap();
-                let (numbers, _) = view.data().as_chunks::<8>();
-                let data: Vec<f64> = numbers.iter().map(|&b| f64::from_le_bytes(b)).collect();
-                let s = view.shape().to_vec();
-                (channels_last(&data, s[0], s[1], s[2] * s[3]), s)
-            };
-            let ((x, xs), (weights, ws), (want, _)) = (get("x"), get("weight"), get("delta"));
-            let g = Geometry {
-                height: xs[2],
-                width: xs[3],
-                channels: xs[1],
-                kernel: ws[2],
-                stride: 1,
-                padding: 0,
-                filters: ws[0],
-                pool: 1,
-            };
-            for device in devices() {
-                let mut network = layer(g, NormKind::Batch, rule.as_ref(), 0);
-                network.blocks[0].weights.copy_from_slice(&weights);
-                let error = error(&delta(&mut network, rule.as_ref(), device, &x), double(&want));
-                assert!(error < 1e-5, "{file}-{shape} on {device}: {error}");
-            }
+    golden::for_each(|rule, file, golden| {
+        let (x, weights) = (single(&golden.x), single(&golden.weights));
+        for device in devices() {
+            let mut network = layer(golden.g, NormKind::Batch, rule, 0);
+            network.blocks[0].weights.copy_from_slice(&weights);
+            let delta = delta(&mut network, rule, device, &x);
+            let error = error(&delta, golden.delta.iter().copied());
+            assert!(error < 1e-5, "{file} on {device}: {error}");
         }
-    }
+    });
 }
 
 #[test]

@@ -10,9 +10,10 @@ mod hebbian_steps;
 mod shared;
 mod supervised_steps;
 
+use common::numbers;
 use hebbian::engine::Device;
 use hebbian::ops::Workspace;
-use shared::{RESPONSES, close, devices, numbers, small};
+use shared::{RESPONSES, close, devices, small};
 
 #[test]
 fn features_agree_at_every_depth() {

@@ -8,6 +8,8 @@ use hebbian::network::{Block, Network, NetworkSpec};
 use hebbian::ops::Activation;
 use hebbian::rules::{Projection, Rule};
 
+use crate::common::NETWORK;
+
 /// The devices of this build and machine, opened once.
 pub(crate) fn devices() -> &'static [Device] {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
@@ -34,12 +36,6 @@ pub(crate) fn devices_for(rule: &dyn Rule) -> &'static [Device] {
     &devices()[..known]
 }
 
-pub(crate) fn numbers(n: usize, seed: u64, scale: f32) -> Vec<f32> {
-    use rand::RngExt;
-    let mut rng = hebbian_data::seed::stream(seed, "test");
-    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
-}
-
 /// Largest difference over the largest entry.
 pub(crate) fn error(got: &[f32], want: impl IntoIterator<Item = f64>) -> f64 {
     let want: Vec<f64> = want.into_iter().collect();
@@ -57,19 +53,6 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f32]) {
     let error = error(got, double(want));
     assert!(error < 2e-5, "{what}: {error}");
 }
-
-/// A network with a strided layer, one of either normalisation, and one whose
-/// kernel is its map.
-pub(crate) const NETWORK: &str = r#"
-name = "small"
-input = [14, 14, 3]
-block = [
-    { filters = 6, kernel = 5, pool = 2, norm = "batch" },
-    { filters = 8, kernel = 3, padding = 1, norm = "batch-relu" },
-    { filters = 10, kernel = 3, stride = 2, norm = "relative" },
-    { filters = 70, kernel = 2, norm = "relative" },
-]
-"#;
 
 pub(crate) fn small(projection: Projection, activation: Activation, bias: bool) -> Network {
     let text = NETWORK.replace("norm =", &format!("bias = {bias}, norm ="));

@@ -3,36 +3,26 @@
 use std::path::Path;
 
 use hebbian::engine::{Device, SupervisedStep, Trainer};
-use hebbian::network::{Head, HeadKind, Linear, Network, NetworkSpec, Tensors};
+use hebbian::network::{Head, HeadKind};
 use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 use hebbian::train::FinetuneConfig;
 
-use crate::shared::{NETWORK, RESPONSES, close, close_networks, devices, numbers, small};
+use crate::common::numbers;
+use crate::common::pytorch::{LABELS, Pytorch, STEPS};
+use crate::shared::{RESPONSES, close, close_networks, devices, small};
 
 #[test]
 fn supervised_step_equals_pytorch() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gradients.safetensors");
-    let file = Tensors::from_bytes(&path, &std::fs::read(&path).unwrap()).unwrap();
+    let file = Pytorch::open();
     let config = FinetuneConfig::default();
-    for (name, projection) in [("plain", Projection::Plain), ("normalised", Projection::Normalised)]
-    {
-        let get = |key: &str| file.get(&format!("{name}.{key}")).expect(key).to_vec();
-        let text = NETWORK.replace("filters = 70", "filters = 40");
-        let spec = NetworkSpec::parse(&text, Path::new("small.toml")).unwrap();
+    for (name, projection) in STEPS {
+        let get = |key: &str| file.get(name, key);
         for device in devices() {
-            let mut network = Network::new(spec.clone(), projection, Activation::Relu, 0).unwrap();
-            for (index, block) in network.blocks.iter_mut().enumerate() {
-                let layer = index + 1;
-                block.weights = get(&format!("L{layer}.weight"));
-                block.norm.gamma = get(&format!("L{layer}.gamma"));
-                block.norm.beta = get(&format!("L{layer}.beta"));
-            }
-            let (weights, bias) = (get("head.weight"), get("head.bias"));
-            let mut head = Head::from(Linear { weights, bias });
+            let (mut network, mut head) = file.start(name, projection);
             let mut engine = device.engine();
-            let (x, labels) = (get("x"), [0, 3, 1, 2, 3]);
-            let step = SupervisedStep { x: &x, labels: &labels, keep: &[], sgd: config.sgd(0.1) };
+            let x = get("x");
+            let step = SupervisedStep { x: &x, labels: &LABELS, keep: &[], sgd: config.sgd(0.1) };
             let (loss, scores) = engine.supervised_step(&mut network, &mut head, &step).unwrap();
             close("loss", &[loss as f32], &get("loss"));
             close("scores", &scores, &get("scores"));
