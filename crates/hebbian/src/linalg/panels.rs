@@ -102,6 +102,14 @@ impl Panels {
         Arch::new().dispatch(Pack { weights, d, packed: &mut self.packed });
         self
     }
+
+    /// Packs the transpose of weights C x D: [`project`] then takes responses
+    /// Y (rows x C) to `Y W` (rows x D).
+    pub fn pack_transposed(&mut self, weights: &[f32], d: usize) -> &Self {
+        (self.neurons, self.depth) = (d, weights.len() / d);
+        Arch::new().dispatch(PackTransposed { weights, d, packed: &mut self.packed });
+        self
+    }
 }
 
 struct Pack<'a> {
@@ -125,6 +133,30 @@ impl WithSimd for Pack<'_> {
             }
             for missing in neurons..width {
                 panel[missing..].iter_mut().step_by(width).for_each(|out| *out = 0.0);
+            }
+        });
+    }
+}
+
+struct PackTransposed<'a> {
+    weights: &'a [f32],
+    d: usize,
+    packed: &'a mut Aligned,
+}
+
+impl WithSimd for PackTransposed<'_> {
+    type Output = ();
+
+    fn with_simd<S: Simd>(self, _: S) {
+        let (d, width) = (self.d, panel_width::<S>());
+        let c = self.weights.len() / d;
+        let packed = self.packed.sized(d.div_ceil(width) * width * c);
+        packed.par_chunks_exact_mut(width * c).enumerate().for_each(|(index, panel)| {
+            let first = index * width;
+            let columns = width.min(d - first);
+            for (out, w) in panel.chunks_exact_mut(width).zip(self.weights.chunks_exact(d)) {
+                out[..columns].copy_from_slice(&w[first..first + columns]);
+                out[columns..].fill(0.0);
             }
         });
     }
@@ -319,7 +351,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_products_equal_their_loops(
+        fn all_products_equal_their_loops(
             count in 1usize..40, c in 1usize..50, pieces in 1usize..4, len in 1usize..60,
             gap in 0usize..5, spread in 1usize..4, long: bool, seed: u32,
         ) {
@@ -344,6 +376,16 @@ mod tests {
                 }
             }
             let gates: Vec<f32> = (0..count * c).map(|i| number(i, seed ^ 5)).collect();
+            let starts: Vec<usize> = (0..count).map(|r| r * c).collect();
+            let mut back = vec![f32::NAN; count * d];
+            let transposed = panels.pack_transposed(&w, d);
+            project(&Rows::new(&gates, &starts, (1, 0, c)), transposed, &mut back);
+            for (back, gates) in back.chunks_exact(d).zip(gates.chunks_exact(c)) {
+                for (j, back) in back.iter().enumerate() {
+                    let want: f32 = gates.iter().zip(w.chunks_exact(d)).map(|(a, w)| a * w[j]).sum();
+                    prop_assert_eq!(*back, want, "column {}", j);
+                }
+            }
             let mut sums = vec![f32::NAN; c * d];
             let mut packing = Packing::default();
             outer(&gates, &rows, false, &mut packing, &mut sums);

@@ -6,10 +6,10 @@ use super::forward::{gather_batch, unfolds};
 use super::patches::scatter_add;
 use super::pool::unpool_tile;
 use super::products::{gradient_by_patches, gradient_by_weights};
-use super::tile::{TilePatches, product_len, sum_products};
+use super::tile::{TilePatches, product_len, scatter, scatter_numbers, sum_products};
 use super::workspace::{Tile, TileBuffers, sized, tiles};
 use super::{Activation, Geometry, Lane, Response, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_assign, add_column_sums, dot, gemm};
+use crate::linalg::{add_assign, add_column_sums, dot};
 
 /// Rows whose sums are taken apart before they are added to those of all.
 pub(super) const SUMMED_ROWS: usize = 512;
@@ -80,13 +80,14 @@ fn tiled_backward(
     workspace: &mut Workspace,
     out: &mut BackwardOutput<'_>,
 ) {
-    let (c, d, product_len) = (g.filters, g.patch_len(), product_len(g));
+    let (c, product_len) = (g.filters, product_len(g));
     let with_bias = out.d_bias.is_some();
+    let Workspace { lanes, buffers, packed, .. } = workspace;
+    let packed = out.d_x.is_some().then(|| packed.pack_transposed(g, weights));
     let d_xs = match out.d_x.as_deref_mut() {
         Some(d_x) => split_by_images(d_x, batch).into_iter().map(Some).collect(),
         None => Vec::from_iter((0..super::LANES).map(|_| None)),
     };
-    let Workspace { lanes, buffers, .. } = workspace;
     let lanes = lanes.par_iter_mut().zip(lane_ranges(batch).collect::<Vec<_>>());
     lanes.zip(d_xs).for_each(|((lane, images), mut d_x)| {
         lane.clear(if with_bias { c } else { 0 }, 0);
@@ -96,7 +97,7 @@ fn tiled_backward(
             d_x.fill(0.0);
         }
         let x = &given.x[images.start * g.input_len()..images.end * g.input_len()];
-        for tile in tiles(g, images.len(), d + c) {
+        for tile in tiles(g, images.len(), scatter_numbers(g)) {
             let rows = tile.rows;
             let d_y = sized(responses, rows * c);
             unpool_lane(g, &tile, images.start, given, response.activation, d_y);
@@ -108,12 +109,10 @@ fn tiled_backward(
                 add_column_sums(d_y, &mut gate_sums[..c]);
             }
             located.outer(d_y, add, packing, points, &mut product[..product_len]);
-            if let Some(d_x) = d_x.as_deref_mut() {
-                scale_rows(&mut responses[..rows * c], response.scale);
-                let patches = sized(patches, rows * d);
-                let d_patches = &mut MatMut::new(patches, rows, d);
-                gemm(d_patches, 0.0, 1.0, Mat::new(responses, rows, c), Mat::new(weights, c, d));
-                scatter_tile(g, &tile, patches, d_x);
+            if let (Some(d_x), Some(weights)) = (d_x.as_deref_mut(), packed) {
+                let d_u = &mut responses[..rows * c];
+                scale_rows(d_u, response.scale);
+                scatter(g, &tile, d_u, weights, [points, patches], starts, d_x);
             }
         }
     });
@@ -165,17 +164,6 @@ fn unpool_lane(
         let winners = given.winners.map(|w| &w[at..at + row]);
         let (pooled, d_pooled) = (&given.pooled[at..at + row], &given.d_pooled[at..at + row]);
         unpool_tile(g, pooled, winners, d_pooled, activation, &mut d_y[start..start + len]);
-        start += len;
-    }
-}
-
-pub(super) fn scatter_tile(g: &Geometry, tile: &Tile, patches: &[f32], d_x: &mut [f32]) {
-    let mut start = 0;
-    for &(image, band) in &tile.bands {
-        let rows = g.band_rows(band);
-        let len = rows.len() * g.out_width() * g.patch_len();
-        let image = &mut d_x[image * g.input_len()..(image + 1) * g.input_len()];
-        scatter_add(g, &patches[start..start + len], rows, image);
         start += len;
     }
 }

@@ -1,9 +1,9 @@
-//! A tile's two products, in the form that takes the fewest multiplications
+//! A tile's three products, in the form that takes the fewest multiplications
 //! for the layer's shape: patch by patch, or by Winograd's filtering.
 
-use super::patches::{in_place, locate};
+use super::patches::{in_place, locate, scatter_add};
 use super::winograd::{self, Squares};
-use super::workspace::Tile;
+use super::workspace::{Tile, sized};
 use super::{Geometry, LANES, Lane, backward};
 use crate::linalg::{Packing, Panels, Rows, outer, project};
 
@@ -28,6 +28,15 @@ impl PackedWeights {
             Packed::Points(self.points.pack(g, weights))
         } else {
             Packed::Panels(self.panels.pack(weights, g.patch_len()))
+        }
+    }
+
+    /// Packs the transpose of weights C x D, for [`scatter`].
+    pub(crate) fn pack_transposed(&mut self, g: &Geometry, weights: &[f32]) -> Packed<'_> {
+        if winograd::applies(g) {
+            Packed::Points(self.points.pack_transposed(g, weights))
+        } else {
+            Packed::Panels(self.panels.pack_transposed(weights, g.patch_len()))
         }
     }
 }
@@ -83,6 +92,45 @@ impl<'a> TilePatches<'a> {
     }
 }
 
+/// Adds `Y W`, gates Y (rows x C) sent back to the tile's patches, onto the map
+/// that these are of. Weights are packed as their transpose; the buffers are
+/// overwritten.
+pub(crate) fn scatter(
+    g: &Geometry,
+    tile: &Tile,
+    gates: &[f32],
+    weights: Packed<'_>,
+    [points, patches]: [&mut Vec<f32>; 2],
+    starts: &mut Vec<usize>,
+    map: &mut [f32],
+) {
+    match weights {
+        Packed::Panels(panels) => {
+            let (c, d) = (g.filters, g.patch_len());
+            starts.clear();
+            starts.extend((0..tile.rows).map(|row| row * c));
+            let patches = sized(patches, tile.rows * d);
+            project(&Rows::new(gates, starts, (1, 0, c)), panels, patches);
+            scatter_patches(g, tile, patches, map);
+        }
+        Packed::Points(weights) => {
+            winograd::scatter(g, tile, gates, weights, [points, patches], starts, map);
+        }
+    }
+}
+
+/// Adds a tile's patches (rows x D) onto the map.
+fn scatter_patches(g: &Geometry, tile: &Tile, patches: &[f32], map: &mut [f32]) {
+    let mut start = 0;
+    for &(image, band) in &tile.bands {
+        let rows = g.band_rows(band);
+        let len = rows.len() * g.out_width() * g.patch_len();
+        let image = &mut map[image * g.input_len()..(image + 1) * g.input_len()];
+        scatter_add(g, &patches[start..start + len], rows, image);
+        start += len;
+    }
+}
+
 /// Length of a lane's sums of `A^T X`.
 pub(crate) fn product_len(g: &Geometry) -> usize {
     if winograd::applies(g) { winograd::sums_len(g) } else { g.weight_len() }
@@ -107,4 +155,9 @@ pub(crate) fn tile_numbers(g: &Geometry) -> usize {
         g.patch_len()
     };
     2 * g.filters + products
+}
+
+/// The same where gates are sent back to the patches.
+pub(crate) fn scatter_numbers(g: &Geometry) -> usize {
+    if winograd::applies(g) { tile_numbers(g) } else { g.filters + g.patch_len() }
 }

@@ -4,13 +4,13 @@
 
 use rayon::prelude::*;
 
-use super::backward::{SUMMED_ROWS, scatter_batch, scatter_tile, sum_lanes};
+use super::backward::{SUMMED_ROWS, scatter_batch, sum_lanes};
 use super::forward::{gather_batch, unfolds};
 use super::products::{gradient_by_patches, gradient_by_weights, project_patches};
-use super::tile::{TilePatches, product_len, sum_products, tile_numbers};
+use super::tile::{TilePatches, product_len, scatter, scatter_numbers, sum_products, tile_numbers};
 use super::workspace::{TileBuffers, sized, tiles};
 use super::{Geometry, Workspace, lane_ranges, split_by_images};
-use crate::linalg::{Mat, MatMut, add_column_sums, gemm};
+use crate::linalg::add_column_sums;
 
 /// Transposed convolution of a batch, and its bias.
 ///
@@ -38,19 +38,18 @@ pub fn transposed_forward(
         return;
     }
     let maps = split_by_images(map, batch);
-    let buffers = &workspace.buffers;
+    let Workspace { buffers, packed, .. } = workspace;
+    let packed = packed.pack_transposed(g, weights);
     let lanes = lane_ranges(batch).collect::<Vec<_>>().into_par_iter();
     lanes.zip(maps).for_each(|(images, map)| {
         fill(map, bias);
         let mut buffers = buffers.take();
         let mut y = &y[images.start * g.positions() * c..];
-        for tile in tiles(g, images.len(), c + d) {
-            let rows = tile.rows;
-            let patches = sized(&mut buffers.patches, rows * d);
-            let product = &mut MatMut::new(patches, rows, d);
-            gemm(product, 0.0, 1.0, Mat::new(y, rows, c), Mat::new(weights, c, d));
-            scatter_tile(g, &tile, patches, map);
-            y = &y[rows * c..];
+        let TileBuffers { patches, starts, points, .. } = &mut *buffers;
+        for tile in tiles(g, images.len(), scatter_numbers(g)) {
+            let (here, rest) = y.split_at(tile.rows * c);
+            scatter(g, &tile, here, packed, [points, patches], starts, map);
+            y = rest;
         }
     });
 }

@@ -9,13 +9,14 @@
 //! ```text
 //! y  = A^T [(G w G^T) * (B^T d B)] A
 //! dw = G^T [sum over squares of (A a A^T) * (B^T d B)] G
+//! dd = B [sum over neurons of (G w G^T) * (A a A^T)] B^T
 //! ```
 //!
-//! The second line, the transpose of the first, is the sum `A^T X` of gates
-//! `a` and patches. Pixels are transformed once for both, and over channels
-//! the products of a point are one matrix product. Transforms add and halve:
-//! rounding grows by a small factor, which the tests hold against the direct
-//! form.
+//! The other two lines are the transposes of the first: the sum `A^T X` of
+//! gates `a` and patches, and gates sent back to the pixels, which is the
+//! gradient by them. Over channels or neurons the products of a point are one
+//! matrix product. Transforms add and halve: rounding grows by a small factor,
+//! which the tests hold against the direct form.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,8 @@ use super::workspace::{Tile, sized};
 use super::{Geometry, LANES, Lane};
 use crate::linalg::{Packing, Panels, Rows, add_assign, outer, project};
 use transforms::{
-    TransformGates, TransformPixels, TransformProducts, TransformSums, TransformWeights, split,
+    ScatterProducts, TransformGates, TransformPixels, TransformProducts, TransformSums,
+    TransformWeights, split,
 };
 
 /// Points at which a square's products are taken.
@@ -51,7 +53,8 @@ pub(crate) fn sums_len(g: &Geometry) -> usize {
     POINTS * g.filters * g.channels
 }
 
-/// The weights at every point, packed for the products with pixels.
+/// The weights at every point, packed for the products with pixels or, as
+/// their transposes, with gates.
 #[derive(Default)]
 pub(crate) struct Weights {
     transformed: Vec<f32>,
@@ -61,8 +64,27 @@ pub(crate) struct Weights {
 impl Weights {
     /// Transforms and packs weights C x D.
     pub(crate) fn pack(&mut self, g: &Geometry, weights: &[f32]) -> &Self {
+        self.transform(g, weights);
+        for (panels, weights) in self.points.iter_mut().zip(split(&mut self.transformed)) {
+            panels.pack(weights, g.channels);
+        }
+        self
+    }
+
+    /// Transforms weights C x D and packs their transposes.
+    pub(crate) fn pack_transposed(&mut self, g: &Geometry, weights: &[f32]) -> &Self {
+        self.transform(g, weights);
+        for (panels, weights) in self.points.iter_mut().zip(split(&mut self.transformed)) {
+            panels.pack_transposed(weights, g.channels);
+        }
+        self
+    }
+
+    /// `G w G^T` of all neurons: points x C x channels.
+    fn transform(&mut self, g: &Geometry, weights: &[f32]) {
         let point = g.filters * g.channels;
-        let transformed = sized(&mut self.transformed, POINTS * point);
+        self.transformed.resize(POINTS * point, 0.0);
+        let transformed = &mut self.transformed[..];
         let mut rows = split(transformed).map(|point| point.chunks_exact_mut(g.channels));
         let neurons: Vec<_> = weights
             .chunks_exact(g.patch_len())
@@ -71,11 +93,6 @@ impl Weights {
         neurons.into_par_iter().for_each(|(weights, points)| {
             Arch::new().dispatch(TransformWeights { weights, points });
         });
-        let points = self.points.iter_mut().zip(transformed.chunks_exact(point));
-        points.for_each(|(panels, weights)| {
-            panels.pack(weights, g.channels);
-        });
-        self
     }
 }
 
@@ -89,25 +106,15 @@ struct Run {
     square: usize,
 }
 
-/// A tile's pixels, in squares, at all points.
-pub(crate) struct Squares<'a> {
+/// A tile cut into squares.
+struct Grid {
     g: Geometry,
     runs: Vec<Run>,
-    /// Where each square's channels start at a point.
-    starts: &'a [usize],
-    /// Points x squares x channels.
-    pixels: &'a [f32],
+    squares: usize,
 }
 
-impl<'a> Squares<'a> {
-    /// Transforms the pixels of a tile of the map `x`.
-    pub(crate) fn new(
-        g: &Geometry,
-        x: &[f32],
-        tile: &Tile,
-        pixels: &'a mut Vec<f32>,
-        starts: &'a mut Vec<usize>,
-    ) -> Self {
+impl Grid {
+    fn new(g: &Geometry, tile: &Tile) -> Self {
         let mut runs: Vec<Run> = Vec::new();
         let mut position = 0;
         for &(image, band) in &tile.bands {
@@ -125,47 +132,7 @@ impl<'a> Squares<'a> {
             run.square = squares;
             squares += run.rows.len().div_ceil(2) * g.out_width().div_ceil(2);
         }
-        starts.clear();
-        starts.extend((0..squares).map(|square| square * g.channels));
-        let pixels = sized(pixels, POINTS * squares * g.channels);
-        let zeros = &vec![0.0; g.channels];
-        Arch::new().dispatch(TransformPixels { g, x, runs: &runs, zeros, pixels: &mut *pixels });
-        Self { g: *g, runs, starts, pixels }
-    }
-
-    /// Projections `X W^T` of all positions: rows x C.
-    pub(crate) fn project(&self, weights: &Weights, buffer: &mut Vec<f32>, out: &mut [f32]) {
-        let (squares, c) = (self.starts.len(), self.g.filters);
-        let products = sized(buffer, POINTS * squares * c);
-        let points = self.points().zip(&weights.points);
-        for ((pixels, weights), products) in points.zip(products.chunks_exact_mut(squares * c)) {
-            project(&pixels, weights, products);
-        }
-        Arch::new().dispatch(TransformProducts { squares: self, products, out });
-    }
-
-    /// Sums `A^T X` at all points, from gates (rows x C): points x C x channels.
-    pub(crate) fn outer(
-        &self,
-        gates: &[f32],
-        add: bool,
-        packing: &mut Packing,
-        buffer: &mut Vec<f32>,
-        sums: &mut [f32],
-    ) {
-        let (squares, c) = (self.starts.len(), self.g.filters);
-        let transformed = sized(buffer, POINTS * squares * c);
-        Arch::new().dispatch(TransformGates { squares: self, gates, transformed });
-        let points = self.points().zip(transformed.chunks_exact(squares * c));
-        for ((pixels, gates), sums) in points.zip(sums.chunks_exact_mut(c * self.g.channels)) {
-            outer(gates, &pixels, add, packing, sums);
-        }
-    }
-
-    fn points(&self) -> impl Iterator<Item = Rows<'_>> {
-        let point = self.starts.len() * self.g.channels;
-        let whole = (1, 0, self.g.channels);
-        self.pixels.chunks_exact(point).map(move |pixels| Rows::new(pixels, self.starts, whole))
+        Self { g: *g, runs, squares }
     }
 
     /// Every square with the positions of the tile that it covers, row by row;
@@ -185,6 +152,127 @@ impl<'a> Squares<'a> {
             })
         })
     }
+
+    /// Every square with its image and where in it the 4 x 4 pixels under it
+    /// start, row by row; none where they lie outside.
+    fn pixels(&self) -> impl Iterator<Item = (usize, [[Option<usize>; 4]; 4])> {
+        let g = &self.g;
+        let inside = |at: usize, len: usize| at.checked_sub(g.padding).filter(|&at| at < len);
+        self.runs.iter().flat_map(move |run| {
+            let corners = run
+                .rows
+                .clone()
+                .step_by(2)
+                .flat_map(move |y| (0..g.out_width()).step_by(2).map(move |x| (y, x)));
+            corners.map(move |(y, x)| {
+                let columns: [_; 4] = std::array::from_fn(|j| inside(x + j, g.width));
+                let under = std::array::from_fn(|i| {
+                    let row = inside(y + i, g.height);
+                    columns.map(|x| Some((row? * g.width + x?) * g.channels))
+                });
+                (run.image, under)
+            })
+        })
+    }
+
+    /// Where each square starts in a matrix of squares x `len`.
+    fn starts<'a>(&self, starts: &'a mut Vec<usize>, len: usize) -> &'a [usize] {
+        starts.clear();
+        starts.extend((0..self.squares).map(|square| square * len));
+        starts
+    }
+}
+
+/// The points of matrices of squares x `len`.
+fn points<'a>(
+    matrices: &'a [f32],
+    starts: &'a [usize],
+    len: usize,
+) -> impl Iterator<Item = Rows<'a>> {
+    let points = matrices.chunks_exact(starts.len() * len);
+    points.map(move |point| Rows::new(point, starts, (1, 0, len)))
+}
+
+/// A tile's pixels, in squares, at all points.
+pub(crate) struct Squares<'a> {
+    grid: Grid,
+    /// Where each square's channels start at a point.
+    starts: &'a [usize],
+    /// Points x squares x channels.
+    pixels: &'a [f32],
+}
+
+impl<'a> Squares<'a> {
+    /// Transforms the pixels of a tile of the map `x`.
+    pub(crate) fn new(
+        g: &Geometry,
+        x: &[f32],
+        tile: &Tile,
+        pixels: &'a mut Vec<f32>,
+        starts: &'a mut Vec<usize>,
+    ) -> Self {
+        let grid = Grid::new(g, tile);
+        let pixels = sized(pixels, POINTS * grid.squares * g.channels);
+        Arch::new().dispatch(TransformPixels { grid: &grid, x, pixels: &mut *pixels });
+        let starts = grid.starts(starts, g.channels);
+        Self { grid, starts, pixels }
+    }
+
+    /// Projections `X W^T` of all positions: rows x C.
+    pub(crate) fn project(&self, weights: &Weights, buffer: &mut Vec<f32>, out: &mut [f32]) {
+        let (squares, c) = (self.grid.squares, self.grid.g.filters);
+        let products = sized(buffer, POINTS * squares * c);
+        let points = self.points().zip(&weights.points);
+        for ((pixels, weights), products) in points.zip(products.chunks_exact_mut(squares * c)) {
+            project(&pixels, weights, products);
+        }
+        Arch::new().dispatch(TransformProducts { grid: &self.grid, products, out });
+    }
+
+    /// Sums `A^T X` at all points, from gates (rows x C): points x C x channels.
+    pub(crate) fn outer(
+        &self,
+        gates: &[f32],
+        add: bool,
+        packing: &mut Packing,
+        buffer: &mut Vec<f32>,
+        sums: &mut [f32],
+    ) {
+        let Geometry { filters: c, channels, .. } = self.grid.g;
+        let transformed = sized(buffer, POINTS * self.grid.squares * c);
+        Arch::new().dispatch(TransformGates { grid: &self.grid, gates, transformed });
+        let points = self.points().zip(transformed.chunks_exact(self.grid.squares * c));
+        for ((pixels, gates), sums) in points.zip(sums.chunks_exact_mut(c * channels)) {
+            outer(gates, &pixels, add, packing, sums);
+        }
+    }
+
+    fn points(&self) -> impl Iterator<Item = Rows<'_>> {
+        points(self.pixels, self.starts, self.grid.g.channels)
+    }
+}
+
+/// Adds `Y W` of a tile's gates Y (rows x C) onto the pixels of its patches in
+/// the map `x`, with the transposes of the weights.
+pub(crate) fn scatter(
+    g: &Geometry,
+    tile: &Tile,
+    gates: &[f32],
+    weights: &Weights,
+    [transformed, products]: [&mut Vec<f32>; 2],
+    starts: &mut Vec<usize>,
+    x: &mut [f32],
+) {
+    let grid = Grid::new(g, tile);
+    let transformed = sized(transformed, POINTS * grid.squares * g.filters);
+    Arch::new().dispatch(TransformGates { grid: &grid, gates, transformed: &mut *transformed });
+    let products = sized(products, POINTS * grid.squares * g.channels);
+    let gates = points(transformed, grid.starts(starts, g.filters), g.filters);
+    let each = products.chunks_exact_mut(grid.squares * g.channels);
+    for ((gates, weights), products) in gates.zip(&weights.points).zip(each) {
+        project(&gates, weights, products);
+    }
+    Arch::new().dispatch(ScatterProducts { grid: &grid, products, x });
 }
 
 /// Adds the sums of the lanes that have any, in order, and makes `A^T X` of

@@ -1,9 +1,10 @@
-//! Both products against those of the patches.
+//! All products against those of the patches.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::ops::patches::locate;
+use crate::ops::tile::{Packed, scatter};
 use crate::ops::workspace::tiles;
 
 fn geometry() -> impl Strategy<Value = Geometry> {
@@ -40,7 +41,7 @@ fn close(got: &[f32], want: &[f32]) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn both_products_are_those_of_the_patches(
+    fn all_products_are_those_of_the_patches(
         g in geometry(), images in 1usize..4, numbers_each in 300usize..20_000, seed: u64,
     ) {
         let (c, d) = (g.filters, g.patch_len());
@@ -48,6 +49,10 @@ proptest! {
         let w = numbers(g.weight_len(), seed ^ 1);
         let (mut weights, mut panels) = (Weights::default(), Panels::default());
         let (weights, panels) = (weights.pack(&g, &w), panels.pack(&w, d));
+        let (mut back, mut direct) = (Weights::default(), Panels::default());
+        let back = Packed::Points(back.pack_transposed(&g, &w));
+        let direct = Packed::Panels(direct.pack_transposed(&w, d));
+        let (mut map, mut want_map) = (vec![0.5; x.len()], vec![0.5; x.len()]);
         let mut lanes = <[Lane; LANES]>::default();
         let mut sums = vec![0.0; g.weight_len()];
         let len = sums_len(&g);
@@ -70,7 +75,14 @@ proptest! {
             let packing = &mut Packing::default();
             squares.outer(&gates, add, packing, &mut points, &mut lane.product[..len]);
             outer(&gates, &rows, true, &mut Packing::default(), &mut sums);
+
+            for (weights, map) in [(back, &mut map), (direct, &mut want_map)] {
+                let [mut points, mut patches] = [vec![], vec![]];
+                let buffers = [&mut points, &mut patches];
+                scatter(&g, tile, &gates, weights, buffers, &mut vec![], map);
+            }
         }
+        close(&map, &want_map)?;
         let mut got = vec![f32::NAN; g.weight_len()];
         sum_lanes(&g, &lanes, &mut got);
         close(&got, &sums)?;

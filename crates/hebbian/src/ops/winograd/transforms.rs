@@ -3,8 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{POINTS, Run, Squares};
-use crate::ops::Geometry;
+use super::{Grid, POINTS};
 
 /// The points of a matrix of them.
 pub(super) fn split(points: &mut [f32]) -> [&mut [f32]; POINTS] {
@@ -37,6 +36,13 @@ fn to_responses<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
 #[inline(always)]
 fn of_gates<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 4] {
     [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), simd.neg_f32s(b)]
+}
+
+/// `B`, to pixels.
+#[inline(always)]
+fn to_pixels<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
+    let (b, c) = (simd.sub_f32s(b, c), simd.add_f32s(b, c));
+    [a, simd.add_f32s(b, d), simd.sub_f32s(c, a), simd.neg_f32s(d)]
 }
 
 /// `G^T`, to sums.
@@ -95,10 +101,8 @@ fn store<V: Copy, const N: usize>(to: &mut [&mut [V]], at: usize, square: &[[V; 
 
 /// Pixels of a tile's squares at all points: `B^T d B`.
 pub(super) struct TransformPixels<'a> {
-    pub(super) g: &'a Geometry,
+    pub(super) grid: &'a Grid,
     pub(super) x: &'a [f32],
-    pub(super) runs: &'a [Run],
-    pub(super) zeros: &'a [f32],
     pub(super) pixels: &'a mut [f32],
 }
 
@@ -107,32 +111,65 @@ impl WithSimd for TransformPixels<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { g, x, runs, zeros, pixels } = self;
-        let channels = g.channels;
+        let Self { grid, x, pixels } = self;
+        let (channels, input_len) = (grid.g.channels, grid.g.input_len());
+        let zeros = &vec![0.0; channels];
         let mut points = split(pixels).map(|point| point.chunks_exact_mut(channels));
-        for run in runs {
-            let image = &x[run.image * g.input_len()..][..g.input_len()];
-            for y in run.rows.clone().step_by(2) {
-                for x in (0..g.out_width()).step_by(2) {
-                    let mut from = [[S::as_simd_f32s(zeros).0; 4]; 4];
-                    for (i, from) in from.iter_mut().enumerate() {
-                        let y = (y + i).checked_sub(g.padding).filter(|&y| y < g.height);
-                        let Some(y) = y else { continue };
-                        for (j, from) in from.iter_mut().enumerate() {
-                            let x = (x + j).checked_sub(g.padding).filter(|&x| x < g.width);
-                            let Some(x) = x else { continue };
-                            let pixel = &image[(y * g.width + x) * channels..][..channels];
-                            *from = S::as_simd_f32s(pixel).0;
-                        }
-                    }
-                    let mut to = next(simd, &mut points);
-                    for at in 0..channels / S::F32_LANES {
-                        let square = both(
-                            load(&from, at),
-                            #[inline(always)]
-                            |column| of_pixels(simd, column),
-                        );
-                        store(&mut to, at, &square);
+        for (image, under) in grid.pixels() {
+            let image = &x[image * input_len..][..input_len];
+            let from = under.map(
+                #[inline(always)]
+                |row| {
+                    row.map(
+                        #[inline(always)]
+                        |start| {
+                            let pixel = start.map_or(&zeros[..], |start| &image[start..]);
+                            S::as_simd_f32s(&pixel[..channels]).0
+                        },
+                    )
+                },
+            );
+            let mut to = next(simd, &mut points);
+            for at in 0..channels / S::F32_LANES {
+                let square = both(
+                    load(&from, at),
+                    #[inline(always)]
+                    |column| of_pixels(simd, column),
+                );
+                store(&mut to, at, &square);
+            }
+        }
+    }
+}
+
+/// From products at all points to the pixels that they are added to:
+/// `B m B^T`.
+pub(super) struct ScatterProducts<'a> {
+    pub(super) grid: &'a Grid,
+    pub(super) products: &'a [f32],
+    pub(super) x: &'a mut [f32],
+}
+
+impl WithSimd for ScatterProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { grid, products, x } = self;
+        let (channels, input_len) = (grid.g.channels, grid.g.input_len());
+        for (index, (image, under)) in grid.pixels().enumerate() {
+            let from = square(simd, products, index, channels);
+            let image = &mut x[image * input_len..][..input_len];
+            for at in 0..channels / S::F32_LANES {
+                let found = both(
+                    load(&from, at),
+                    #[inline(always)]
+                    |column| to_pixels(simd, column),
+                );
+                for (start, found) in under.as_flattened().iter().zip(found.as_flattened()) {
+                    if let Some(start) = start {
+                        let pixel = S::as_mut_simd_f32s(&mut image[*start..][..channels]).0;
+                        pixel[at] = simd.add_f32s(pixel[at], *found);
                     }
                 }
             }
@@ -162,7 +199,7 @@ fn square<S: Simd>(_: S, points: &[f32], square: usize, len: usize) -> [[&[S::f3
 
 /// From products at all points to projections: `A^T m A`.
 pub(super) struct TransformProducts<'a> {
-    pub(super) squares: &'a Squares<'a>,
+    pub(super) grid: &'a Grid,
     pub(super) products: &'a [f32],
     pub(super) out: &'a mut [f32],
 }
@@ -172,9 +209,9 @@ impl WithSimd for TransformProducts<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { squares, products, out } = self;
-        let c = squares.g.filters;
-        for (index, covered) in squares.positions() {
+        let Self { grid, products, out } = self;
+        let c = grid.g.filters;
+        for (index, covered) in grid.positions() {
             let from = square(simd, products, index, c);
             for at in 0..c / S::F32_LANES {
                 let found = both(
@@ -194,7 +231,7 @@ impl WithSimd for TransformProducts<'_> {
 
 /// Gates of a tile's squares at all points: `A a A^T`.
 pub(super) struct TransformGates<'a> {
-    pub(super) squares: &'a Squares<'a>,
+    pub(super) grid: &'a Grid,
     pub(super) gates: &'a [f32],
     pub(super) transformed: &'a mut [f32],
 }
@@ -204,11 +241,11 @@ impl WithSimd for TransformGates<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { squares, transformed, .. } = self;
-        let c = squares.g.filters;
+        let Self { grid, transformed, .. } = self;
+        let c = grid.g.filters;
         let zeros = &vec![0.0; c];
         let mut points = split(transformed).map(|point| point.chunks_exact_mut(c));
-        for (_, covered) in squares.positions() {
+        for (_, covered) in grid.positions() {
             let mut from = [[S::as_simd_f32s(zeros).0; 2]; 2];
             let gates = covered.as_flattened().iter().zip(from.as_flattened_mut());
             for (position, from) in gates {
