@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{at, class_folders, fails, hebb, ok, scratch, signal, stderr};
+use common::{at, class_folders, fails, hebb, ok, scratch, signal, stderr, stdout};
 use rand::RngExt;
 use tempfile::TempDir;
 
@@ -434,4 +434,27 @@ fn features_as_they_are_are_classified_and_judged_by_validation_images() {
     assert_eq!(names(&at(&dir, "frozen/stages")).len(), 4);
     let report = ok(&["experiment", "report", &at(&dir, "frozen")]);
     assert!(report.contains("validation accuracy"), "{report}");
+}
+
+/// Nobody copies a figure by hand: the tables in the repository are what the
+/// program says of the results beside them.
+#[test]
+fn the_tables_kept_with_results_are_what_the_results_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(root.join("experiments/results")).unwrap() {
+        let kept = entry.unwrap().path().with_extension("md");
+        let name = kept.file_stem().unwrap().to_str().unwrap();
+        let file = format!("experiments/{name}.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
+        let output =
+            command.current_dir(root).args(["experiment", "report", &file]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let again = format!("hebb experiment report {file} > experiments/results/{name}.md");
+        let text = fs::read_to_string(&kept).unwrap_or_default();
+        assert!(text == stdout(&output), "{} is not of its results: {again}", kept.display());
+        assert!(text.contains(&format!("`hebb experiment run {file} ")), "{text}");
+        seen += 1;
+    }
+    assert!(seen > 0);
 }

@@ -38,6 +38,7 @@ pub mod machine;
 pub mod markdown;
 pub mod method;
 mod plan;
+pub mod ranking;
 pub mod results;
 pub mod retrieval;
 pub mod run;

@@ -1,9 +1,8 @@
 //! What the results of an experiment say together.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
+use crate::ranking::{Ranking, rankings};
 use crate::results::{CellResult, Line, Probe, StageResult};
 use crate::spec::same;
 use crate::statistics::Sample;
@@ -46,29 +45,6 @@ pub struct Place {
     /// Whether its mean is the highest of its column; never where one method
     /// alone was measured, or some more often than others.
     pub best: bool,
-}
-
-/// Mean quality of rankings over the repetitions, %.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ranking {
-    /// Amount of labels.
-    pub fraction: f64,
-    /// Method.
-    pub method: String,
-    /// Layer, and which of the network's features where they are not its.
-    pub layer: String,
-    /// Rank; none for the rankings as long as they are.
-    pub k: Option<u64>,
-    /// Precision.
-    pub precision: Option<f64>,
-    /// mAP over the relevant images retrieved.
-    pub retrieved: f64,
-    /// mAP over the smaller of rank and relevant images.
-    pub truncated: f64,
-    /// mAP over the relevant images.
-    pub relevant: f64,
-    /// Repetitions.
-    pub n: usize,
 }
 
 impl<'a> Summary<'a> {
@@ -175,15 +151,16 @@ impl<'a> Summary<'a> {
         notes
     }
 
-    /// Versions, machines and devices that the results come from.
-    pub fn origins(&self) -> Vec<String> {
-        let of = self.cells.iter().map(|cell| {
-            format!("hebb {} on {} ({})", cell.code_version, cell.machine, cell.device)
-        });
-        let mut origins: Vec<String> = of.collect();
-        origins.sort();
-        origins.dedup();
-        origins
+    /// What the results come from: the program's versions, machines with their
+    /// devices.
+    pub fn origins(&self) -> Option<String> {
+        let versions = distinct(self.cells.iter().map(|cell| cell.code_version.as_str()));
+        let machines = self.cells.iter().map(|cell| format!("{} ({})", cell.machine, cell.device));
+        let mut machines: Vec<String> = machines.collect();
+        machines.sort();
+        machines.dedup();
+        let (versions, machines) = (versions.join(", "), machines.join("; "));
+        (!self.cells.is_empty()).then(|| format!("hebb {versions}; {machines}"))
     }
 }
 
@@ -264,64 +241,6 @@ fn marked(mut column: Vec<Place>) -> Vec<Place> {
         }
     }
     column
-}
-
-/// Means over the repetitions of what each cell's rankings gave.
-fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
-    type Place = (u64, String, String, Option<u64>);
-    type Group = (f64, Vec<[Option<f64>; 4]>);
-    let mut groups: BTreeMap<Place, Group> = BTreeMap::new();
-    for cell in cells {
-        // One report, or one for each of the features asked for.
-        let reports = match &cell.retrieval {
-            None => continue,
-            Some(Value::Array(reports)) => reports.as_slice(),
-            Some(report) => std::slice::from_ref(report),
-        };
-        let maps = reports.iter().flat_map(|report| {
-            let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
-            maps.iter().map(move |map| (report, map))
-        });
-        for (report, map) in maps {
-            let precisions = report["precision"].as_array().map_or(&[][..], Vec::as_slice);
-            let whole = map["whole_gallery"].as_bool() == Some(true);
-            let precision = precisions.iter().find(|p| p["k"] == map["k"]);
-            let precision = precision.and_then(|p| p["precision"].as_f64());
-            let of = |name: &str| map[name].as_f64();
-            let values = [precision, of("retrieved"), of("truncated"), of("relevant")];
-            let share = (cell.fraction * 1e9).round() as u64;
-            let k = map["k"].as_u64().filter(|_| !whole);
-            let layer = match report["features"].as_str() {
-                None => cell.layer.clone(),
-                Some(features) => format!("{}: {features}", cell.layer),
-            };
-            let place = (share, cell.method.clone(), layer, k);
-            groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);
-        }
-    }
-    let mean = |values: &[[Option<f64>; 4]], i: usize| {
-        let known: Vec<f64> = values.iter().filter_map(|v| v[i]).collect();
-        Sample::new(known).map(|sample| 100.0 * sample.mean)
-    };
-    let ranking = |((_, method, layer, k), (fraction, values)): (Place, Group)| Ranking {
-        fraction,
-        method,
-        layer,
-        k,
-        precision: mean(&values, 0),
-        retrieved: mean(&values, 1).unwrap_or(f64::NAN),
-        truncated: mean(&values, 2).unwrap_or(f64::NAN),
-        relevant: mean(&values, 3).unwrap_or(f64::NAN),
-        n: values.len(),
-    };
-    let mut found: Vec<Ranking> = groups.into_iter().map(ranking).collect();
-    // The whole gallery comes last of its group.
-    let last = |r: &Ranking| r.k.unwrap_or(u64::MAX);
-    found.sort_by(|a, b| {
-        let by = |r: &Ranking| (r.fraction, r.method.clone(), r.layer.clone());
-        by(a).partial_cmp(&by(b)).unwrap_or(std::cmp::Ordering::Equal).then(last(a).cmp(&last(b)))
-    });
-    found
 }
 
 #[cfg(test)]
@@ -414,37 +333,5 @@ mod tests {
         let summary = Summary::new(&experiment, &lines);
         let sample = summary.place(0.1, "none", "L1").unwrap().sample.clone().unwrap();
         assert_eq!(sample.values, [20.0]);
-    }
-
-    #[test]
-    fn rankings_are_means_over_the_repetitions() {
-        let experiment = example();
-        let ranked = |seed, retrieved: f64| {
-            let Line::Cell(mut c) = cell("HPCA", "L2", 0.1, seed, 0.5) else { unreachable!() };
-            c.retrieval = Some(serde_json::json!({
-                "mean_average_precision": [
-                    { "k": 5, "whole_gallery": false, "retrieved": retrieved, "truncated": 0.2, "relevant": 0.1 },
-                    { "k": 80, "whole_gallery": true, "retrieved": 0.3, "truncated": 0.3, "relevant": 0.3 },
-                ],
-                "precision": [{ "k": 5, "precision": 0.25 }],
-            }));
-            Line::Cell(c)
-        };
-        let summary = Summary::new(&experiment, &[ranked(7, 0.4), ranked(8, 0.6)]);
-        let [five, whole] = &summary.rankings[..] else { panic!("{:?}", summary.rankings) };
-        assert_eq!((five.k, five.n, whole.k), (Some(5), 2, None));
-        assert!((five.retrieved - 50.0).abs() < 1e-9 && five.precision == Some(25.0));
-        assert!(whole.precision.is_none() && (whole.relevant - 30.0).abs() < 1e-9);
-        // Several features of each cell.
-        let Line::Cell(mut both) = ranked(7, 0.4) else { unreachable!() };
-        let report = |name: &str| {
-            let mut report = both.retrieval.clone().unwrap();
-            report["features"] = name.into();
-            report
-        };
-        both.retrieval = Some(vec![report("L1"), report("code-binary")].into());
-        let summary = Summary::new(&experiment, &[Line::Cell(both)]);
-        let layers: Vec<&str> = summary.rankings.iter().map(|r| r.layer.as_str()).collect();
-        assert_eq!(layers, ["L2: L1", "L2: L1", "L2: code-binary", "L2: code-binary"]);
     }
 }

@@ -3,6 +3,8 @@
 mod convergence;
 mod rankings;
 
+use std::path::Path;
+
 use crate::Summary;
 use crate::grid::percent;
 use crate::statistics::Sample;
@@ -62,13 +64,14 @@ fn counted(row: &[&Place], sample: impl Fn(&Place) -> Option<&Sample>) -> String
     }
 }
 
-/// The paper's table: a row for each amount of labels and method, a column for
-/// each layer, the paper's values in parentheses; below it, what has to be
-/// known of it.
-pub fn table(summary: &Summary<'_>) -> String {
+/// The paper's table: above it the command that makes it again from `file`; a
+/// row for each amount of labels and method, a column for each layer, the
+/// paper's values in parentheses; below it, what has to be known of it.
+pub fn table(summary: &Summary<'_>, file: &Path) -> String {
     let e = summary.experiment;
     let mut text =
         format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
+    text += &format!("{}\n\n", again(summary, file));
     text += &head(summary);
     for regime in &e.regimes {
         for method in &summary.methods {
@@ -88,10 +91,25 @@ pub fn table(summary: &Summary<'_>) -> String {
     for note in summary.notes() {
         text += &format!("{note}\n");
     }
-    if e.paper.iter().any(|_| true) {
+    if !e.paper.is_empty() {
         text += "In parentheses, the paper's value.\n";
     }
+    if let Some(origins) = summary.origins() {
+        text += &format!("Made by {origins}.\n");
+    }
     text + &convergence::table(summary) + &rankings::table(summary)
+}
+
+/// The command that makes the table again.
+fn again(summary: &Summary<'_>, file: &Path) -> String {
+    let data = &summary.experiment.data;
+    let name = |path: &Path| format!("`{}`", path.display());
+    let mut holds = name(&data.train);
+    if let Some(test) = &data.test {
+        holds += &format!(" and {}", name(test));
+    }
+    let file = file.display();
+    format!("Again: `hebb experiment run {file} --data DATA --out OUT`, where DATA holds {holds}.")
 }
 
 fn head(summary: &Summary<'_>) -> String {
@@ -151,6 +169,11 @@ mod tests {
     use super::*;
     use crate::results::tests::cell;
     use crate::spec::tests::example;
+    use crate::{Experiment, Line};
+
+    fn of(experiment: &Experiment, lines: &[Line]) -> String {
+        table(&Summary::new(experiment, lines), Path::new("file.toml"))
+    }
 
     #[test]
     fn the_table_has_ours_and_the_papers_values_side_by_side() {
@@ -163,7 +186,7 @@ mod tests {
             cell("none", "L1", 0.1, 8, 0.40),
             cell("none", "L2", 0.1, 7, 0.30),
         ];
-        let text = table(&Summary::new(&experiment, &lines));
+        let text = of(&experiment, &lines);
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(
             rows,
@@ -176,6 +199,7 @@ mod tests {
             ]
         );
         assert!(text.contains("Somebody, Table 1") && text.contains("(Student's t)"), "{text}");
+        assert!(text.contains("`hebb experiment run file.toml --data DATA --out OUT`"), "{text}");
     }
 
     #[test]
@@ -189,18 +213,18 @@ mod tests {
             cell("none", "L2", 0.1, 7, 0.30),
             cell("HPCA", "L2", 0.1, 7, 0.35),
         ];
-        let text = table(&Summary::new(&experiment, &lines));
+        let text = of(&experiment, &lines);
         let gains = text.split("Gain over none, points").nth(1).unwrap();
         let rows: Vec<&str> = gains.lines().filter(|line| line.starts_with("| 10%")).collect();
         assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71, n = 2 | +5.00, n = 1 |"]);
-        assert!(!table(&Summary::new(&example(), &lines)).contains("Gain"));
+        assert!(!of(&example(), &lines).contains("Gain"));
     }
 
     #[test]
     fn an_empty_table_says_so() {
         let mut experiment = example();
         experiment.paper.clear();
-        let text = table(&Summary::new(&experiment, &[]));
+        let text = of(&experiment, &[]);
         assert!(text.contains("Nothing was measured yet."), "{text}");
         assert!(text.contains("0 of 16 cells"), "{text}");
     }

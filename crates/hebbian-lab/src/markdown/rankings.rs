@@ -3,20 +3,23 @@
 use super::escaped;
 use crate::Summary;
 use crate::grid::percent;
+use crate::ranking::Ranking;
 use crate::spec::same;
-use crate::summary::Ranking;
 
-/// A definition of mean average precision: its name, and its value in a ranking.
-type Definition = (&'static str, fn(&Ranking) -> f64);
+/// A measure of a ranking: its name, and its value.
+type Measure = (&'static str, fn(&Ranking) -> Option<f64>);
 
-/// Mean average precision by amount of labels, in every definition, where
-/// features were ranked.
+/// The last of them is the one of rankings as long as they are.
+const MEASURES: [Measure; 4] = [
+    ("precision", |r| r.precision),
+    ("mAP retrieved", |r| Some(r.retrieved)),
+    ("mAP truncated", |r| Some(r.truncated)),
+    ("mAP relevant", |r| Some(r.relevant)),
+];
+
+/// Precision, and mean average precision in every definition, by amount of
+/// labels, where features were ranked.
 pub(super) fn table(summary: &Summary<'_>) -> String {
-    const DEFINITIONS: [Definition; 3] = [
-        ("retrieved", |r| r.retrieved),
-        ("truncated", |r| r.truncated),
-        ("relevant", |r| r.relevant),
-    ];
     let mut kinds: Vec<(&str, Option<u64>)> = Vec::new();
     for ranking in &summary.rankings {
         let kind = (ranking.layer.as_str(), ranking.k);
@@ -30,18 +33,18 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     let regimes = &summary.experiment.regimes;
     let shares: Vec<_> = regimes.iter().map(|r| format!("{}%", percent(r.fraction))).collect();
     let mut text = format!(
-        "\nMean average precision, %, by amount of labels: every {} image against all training \
-         images, by Euclidean distance, ties by index. An AP's denominator is the number of \
-         relevant images among those ranked (retrieved), the smaller of rank and relevant images \
-         (truncated), or the relevant images (relevant); over the whole gallery these are one.\n\n\
-         | features | rank | mAP | method | n | {} |\n|---|---|---|---|---|{}\n",
+        "\nPrecision and mean average precision, %, by amount of labels: every {} image against all \
+         training images, by Euclidean distance, ties by index. An AP's denominator is the number \
+         of relevant images among those ranked (retrieved), the smaller of rank and relevant \
+         images (truncated), or the relevant images (relevant); over the whole gallery these are \
+         one.\n\n| features | rank | measure | method | n | {} |\n|---|---|---|---|---|{}\n",
         summary.experiment.judged_on(),
         shares.join(" | "),
         "---|".repeat(shares.len())
     );
     for (features, k) in kinds {
-        let definitions = if k.is_some() { &DEFINITIONS[..] } else { &DEFINITIONS[2..] };
-        for (name, value) in definitions {
+        let measures = if k.is_some() { &MEASURES[..] } else { &MEASURES[3..] };
+        for (name, value) in measures {
             for method in &summary.methods {
                 let of = |fraction: f64| {
                     summary.rankings.iter().find(|r| {
@@ -54,12 +57,15 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
                 let found: Vec<_> = regimes.iter().map(|regime| of(regime.fraction)).collect();
                 let most = found.iter().flatten().map(|r| r.n).max();
                 let Some(most) = most else { continue };
-                let cell = |r: &Option<&Ranking>| match r {
-                    Some(r) if r.n < most => format!("{:.2}, n = {}", value(r), r.n),
-                    Some(r) => format!("{:.2}", value(r)),
+                let cell = |r: &Option<&Ranking>| match r.and_then(|r| Some((value(r)?, r.n))) {
+                    Some((value, n)) if n < most => format!("{value:.2}, n = {n}"),
+                    Some((value, _)) => format!("{value:.2}"),
                     None => "–".into(),
                 };
                 let cells: Vec<String> = found.iter().map(cell).collect();
+                if found.iter().flatten().all(|r| value(r).is_none()) {
+                    continue;
+                }
                 let rank = k.map_or("all".into(), |k| k.to_string());
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text +=
@@ -87,7 +93,7 @@ mod tests {
                     "truncated": map / 2.0, "relevant": map / 4.0 })
             };
             c.retrieval = Some(serde_json::json!({
-                "precision": [],
+                "precision": [{ "k": 5, "precision": map / 8.0 }],
                 "mean_average_precision": [of(5, false), of(80, true)],
             }));
             Line::Cell(c)
@@ -98,14 +104,16 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| L2 | 5 | retrieved | none | 1 | 20.00 | – |",
-                "| L2 | 5 | retrieved | HPCA | 1 | 40.00 | 80.00 |",
-                "| L2 | 5 | truncated | none | 1 | 10.00 | – |",
-                "| L2 | 5 | truncated | HPCA | 1 | 20.00 | 40.00 |",
-                "| L2 | 5 | relevant | none | 1 | 5.00 | – |",
-                "| L2 | 5 | relevant | HPCA | 1 | 10.00 | 20.00 |",
-                "| L2 | all | relevant | none | 1 | 5.00 | – |",
-                "| L2 | all | relevant | HPCA | 1 | 10.00 | 20.00 |",
+                "| L2 | 5 | precision | none | 1 | 2.50 | – |",
+                "| L2 | 5 | precision | HPCA | 1 | 5.00 | 10.00 |",
+                "| L2 | 5 | mAP retrieved | none | 1 | 20.00 | – |",
+                "| L2 | 5 | mAP retrieved | HPCA | 1 | 40.00 | 80.00 |",
+                "| L2 | 5 | mAP truncated | none | 1 | 10.00 | – |",
+                "| L2 | 5 | mAP truncated | HPCA | 1 | 20.00 | 40.00 |",
+                "| L2 | 5 | mAP relevant | none | 1 | 5.00 | – |",
+                "| L2 | 5 | mAP relevant | HPCA | 1 | 10.00 | 20.00 |",
+                "| L2 | all | mAP relevant | none | 1 | 5.00 | – |",
+                "| L2 | all | mAP relevant | HPCA | 1 | 10.00 | 20.00 |",
             ]
         );
     }

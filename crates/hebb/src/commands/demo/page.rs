@@ -7,7 +7,7 @@ use hebbian::network::Model;
 use hebbian_data::{Dataset, Size};
 use hebbian_search::Hit;
 
-use super::{CLASSES, Findings, K, SIDE, Sample, table};
+use super::{CLASSES, Findings, K, READ_AS, SIDE, Sample, table};
 use crate::report::{NeighbourRow, Report, Section, Series, Thumb};
 
 /// Position of the first image of a class.
@@ -49,9 +49,11 @@ pub fn report(
             heading: "What came out".into(),
             caption: format!(
                 "Test images: {}. Labels: {} of {} (1%), protocol strict: no other label is \
-                 looked at. mAP over the whole gallery; n = 1, so that a point or two between \
-                 two rows is chance.",
-                findings.test_images, findings.labels, findings.train_images
+                 looked at. mAP over the whole gallery. {}",
+                findings.test_images,
+                findings.labels,
+                findings.train_images,
+                READ_AS.join(" ")
             ),
             columns: vec!["measured".into(), "%".into()],
             rows: table(findings),

@@ -51,7 +51,7 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
             e.data.name,
             summary.planned(),
             seeds.join(", "),
-            summary.origins().join("; ")
+            summary.origins().unwrap_or_default()
         ),
         sections,
     })

@@ -21,7 +21,7 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
         let from = from.display();
         eprintln!("warning: {n} lines of {from} are of no cell of this file, or of other settings");
     }
-    say!("{}", markdown::table(&summary).trim_end());
+    say!("{}", markdown::table(&summary, &file).trim_end());
     if let Some(html) = &args.html {
         // Pictures lie where the work was done.
         let pictures = args.out.as_deref().or(out);
