@@ -18,7 +18,7 @@ const DOTTED: usize = 40;
 /// About so many points of a series answer to the pointer.
 const TITLED: usize = 200;
 /// How many colours the style sheet has for series.
-const COLOURS: usize = 6;
+const COLOURS: usize = 8;
 /// Dashes tell the lines apart in print and without colour vision; four of
 /// them and six colours make twelve different lines.
 const DASHES: [&str; 4] = ["none", "7 4", "2 4", "12 4 2 4"];
@@ -84,7 +84,7 @@ pub(super) fn colour(series: usize) -> String {
 }
 
 fn dash(series: usize) -> &'static str {
-    DASHES[series % DASHES.len()]
+    DASHES[(series + series / COLOURS) % DASHES.len()]
 }
 
 /// A drawing within its axes.

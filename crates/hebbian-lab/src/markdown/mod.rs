@@ -11,7 +11,7 @@ use crate::statistics::Sample;
 use crate::summary::Place;
 
 /// A place's own value: `36.11 ± 0.42`, bold where it is best.
-pub fn value(place: &Place) -> Option<String> {
+fn value(place: &Place) -> Option<String> {
     let sample = place.sample.as_ref()?;
     Some(match sample.half_width {
         None => format!("{:.2}", sample.mean),
@@ -20,7 +20,7 @@ pub fn value(place: &Place) -> Option<String> {
 }
 
 /// A place's gain over the baseline: `+1.20 ± 0.42`.
-pub fn gain(place: &Place) -> Option<String> {
+fn gain(place: &Place) -> Option<String> {
     let gain = place.gain.as_ref()?;
     Some(match gain.half_width {
         None => format!("{:+.2}", gain.mean),
@@ -28,16 +28,14 @@ pub fn gain(place: &Place) -> Option<String> {
     })
 }
 
-/// A place's gain as it is printed in its row.
-pub fn shown_gain(place: &Place, row: &[&Place]) -> String {
-    let counts = |place: &&Place| place.gain.as_ref().map_or(0, Sample::n);
-    let n = place.gain.as_ref().filter(|_| are_uneven(row.iter().map(counts))).map(Sample::n);
-    shown(gain(place), n)
-}
-
 /// Whether places of a row rest on different numbers of runs.
 pub fn differ(row: &[&Place]) -> bool {
     are_uneven(row.iter().map(|place| place.sample.as_ref().map_or(0, Sample::n)))
+}
+
+/// Whether gains of a row rest on different numbers of pairs of runs.
+pub fn pairs_differ(row: &[&Place]) -> bool {
+    are_uneven(row.iter().map(|place| place.gain.as_ref().map_or(0, Sample::n)))
 }
 
 fn are_uneven(mut counts: impl Iterator<Item = usize>) -> bool {
@@ -126,7 +124,7 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
             let row = summary.row(regime.fraction, method);
             if row.iter().any(|place| place.gain.is_some()) {
                 let (labels, n) = (percent(regime.fraction), pairs(&row));
-                let cells: Vec<_> = row.iter().map(|place| shown_gain(place, &row)).collect();
+                let cells: Vec<_> = row.iter().map(|place| gain_cell(place, &row)).collect();
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
             }
@@ -148,6 +146,12 @@ fn cell(place: &Place, row: &[&Place]) -> String {
     let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
     let n = place.sample.as_ref().filter(|_| differ(row)).map(Sample::n);
     shown(own, n) + &paper.unwrap_or_default()
+}
+
+/// A place's gain as it is printed.
+fn gain_cell(place: &Place, row: &[&Place]) -> String {
+    let n = place.gain.as_ref().filter(|_| pairs_differ(row)).map(Sample::n);
+    shown(gain(place), n)
 }
 
 /// A value, with its own n where that is not the row's.

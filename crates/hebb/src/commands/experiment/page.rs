@@ -59,29 +59,11 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
 
 fn table(summary: &Summary<'_>) -> Section {
     let e = summary.experiment;
-    let groups = e.regimes.iter().map(|regime| {
-        let labels = summary.cells.iter().find(|c| same(c.fraction, regime.fraction));
-        let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
-        let name =
-            format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
-        let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
-            let row = summary.row(regime.fraction, method);
-            let known = row.iter().any(|place| place.sample.is_some() || place.paper.is_some());
-            known.then(|| ResultRow {
-                name: method.clone(),
-                series,
-                runs: markdown::runs(&row),
-                cells: row.iter().map(|place| measured(place, &row)).collect(),
-            })
-        });
-        ResultGroup { name, rows: rows.collect() }
-    });
-    let groups = groups.filter(|group: &ResultGroup| !group.rows.is_empty());
     Section::Results {
         heading: format!("{} accuracy, %", capital(e.judged_on())),
         caption: summary.notes().join(" "),
         columns: e.layers.clone(),
-        groups: groups.collect(),
+        groups: groups(summary, markdown::runs, measured),
     }
 }
 
@@ -89,29 +71,37 @@ fn table(summary: &Summary<'_>) -> Section {
 fn gains(summary: &Summary<'_>) -> Option<Section> {
     let e = summary.experiment;
     let baseline = e.baseline.as_ref()?;
-    let places = e
-        .regimes
-        .iter()
-        .flat_map(|regime| summary.methods.iter().map(move |method| (regime.fraction, method)));
-    let rows = places.filter_map(|(fraction, method)| {
-        let row = summary.row(fraction, method);
-        row.iter().any(|place| place.gain.is_some()).then(|| {
-            let name = format!("{method}, {}%", percent(fraction));
-            let gains = row.iter().map(|place| markdown::shown_gain(place, &row));
-            [name, markdown::pairs(&row)].into_iter().chain(gains).collect()
-        })
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    let columns = ["method", "n"].into_iter().map(str::to_owned).chain(e.layers.clone());
-    (!rows.is_empty()).then(|| Section::Table {
+    let groups = groups(summary, markdown::pairs, gained);
+    (!groups.is_empty()).then(|| Section::Results {
         heading: format!("Gain over {baseline}, points"),
         caption: "The mean of the differences between runs of the same split and labels, ± its \
                   95% interval: what the draw of the labels does to both is in neither."
             .into(),
-        columns: columns.collect(),
-        rows,
-        best: Vec::new(),
+        columns: e.layers.clone(),
+        groups,
     })
+}
+
+/// The methods by amount of labels: the rows that have something in a cell.
+fn groups(
+    summary: &Summary<'_>,
+    n: fn(&[&Place]) -> String,
+    cell: fn(&Place, &[&Place]) -> Measured,
+) -> Vec<ResultGroup> {
+    let groups = summary.experiment.regimes.iter().map(|regime| {
+        let labels = summary.cells.iter().find(|c| same(c.fraction, regime.fraction));
+        let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
+        let name =
+            format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
+        let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
+            let row = summary.row(regime.fraction, method);
+            let cells: Vec<Measured> = row.iter().map(|place| cell(place, &row)).collect();
+            let known = cells.iter().any(|cell| cell.value.is_some() || cell.paper.is_some());
+            known.then(|| ResultRow { name: method.clone(), series, runs: n(&row), cells })
+        });
+        ResultGroup { name, rows: rows.collect() }
+    });
+    groups.filter(|group| !group.rows.is_empty()).collect()
 }
 
 /// A word at the beginning of a sentence.
@@ -128,6 +118,17 @@ fn measured(place: &Place, row: &[&Place]) -> Measured {
         margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
         paper: place.paper.map(|p| format!("{p:.2}")),
         best: place.best,
+    }
+}
+
+/// What a place gains.
+fn gained(place: &Place, row: &[&Place]) -> Measured {
+    let gain = place.gain.as_ref();
+    Measured {
+        runs: gain.filter(|_| markdown::pairs_differ(row)).map(|s| s.n().to_string()),
+        value: gain.map(|s| format!("{:+.2}", s.mean)),
+        margin: gain.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
+        ..Measured::default()
     }
 }
 
