@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 
 use common::{at, ok, scratch, stderr, stdout};
 use hebbian::network::Tensors;
+use tempfile::TempDir;
+
+thread_local! {
+    /// Open MPI makes and removes the folder of a user's sessions without a
+    /// lock: tests that run side by side each have one of their own.
+    static SESSIONS: TempDir = tempfile::tempdir().unwrap();
+}
 
 /// So many processes of the command, each of one thread.
 fn mpirun(processes: usize, arguments: &[&str]) -> Command {
@@ -19,6 +26,7 @@ fn mpirun(processes: usize, arguments: &[&str]) -> Command {
     command.args(["--oversubscribe", "--mca", "mpi_yield_when_idle", "1"]);
     command.envs(["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"].map(|n| (n, "1")));
     command.env("RAYON_NUM_THREADS", "1").stdin(Stdio::null());
+    SESSIONS.with(|sessions| command.env("OMPI_MCA_orte_tmpdir_base", sessions.path()));
     command.args(["-n", &processes.to_string(), env!("CARGO_BIN_EXE_hebb")]).args(arguments);
     command
 }
