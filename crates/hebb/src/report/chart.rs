@@ -19,8 +19,9 @@ const DOTTED: usize = 40;
 const TITLED: usize = 200;
 /// How many colours the style sheet has for series.
 const COLOURS: usize = 8;
-/// Dashes tell the lines apart in print and without colour vision; four of
-/// them and six colours make twelve different lines.
+/// Dashes tell the lines apart in print and without colour vision. They move on
+/// by one where the colours begin again, so that no line looks like another
+/// until all combinations have been used.
 const DASHES: [&str; 4] = ["none", "7 4", "2 4", "12 4 2 4"];
 
 /// The series in one drawing, with axes and a legend.

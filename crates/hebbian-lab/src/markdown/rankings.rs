@@ -55,7 +55,8 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
                     })
                 };
                 let found: Vec<_> = regimes.iter().map(|regime| of(regime.fraction)).collect();
-                let most = found.iter().flatten().map(|r| r.n).max();
+                let known = found.iter().flatten().filter(|r| value(r).is_some());
+                let most = known.map(|r| r.n).max();
                 let Some(most) = most else { continue };
                 let cell = |r: &Option<&Ranking>| match r.and_then(|r| Some((value(r)?, r.n))) {
                     Some((value, n)) if n < most => format!("{value:.2}, n = {n}"),
@@ -63,9 +64,6 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
                     None => "–".into(),
                 };
                 let cells: Vec<String> = found.iter().map(cell).collect();
-                if found.iter().flatten().all(|r| value(r).is_none()) {
-                    continue;
-                }
                 let rank = k.map_or("all".into(), |k| k.to_string());
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text +=

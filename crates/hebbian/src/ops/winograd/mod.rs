@@ -64,8 +64,8 @@ pub(crate) struct Weights {
 impl Weights {
     /// Transforms and packs weights C x D.
     pub(crate) fn pack(&mut self, g: &Geometry, weights: &[f32]) -> &Self {
-        self.transform(g, weights);
-        for (panels, weights) in self.points.iter_mut().zip(split(&mut self.transformed)) {
+        let transformed = transform(g, weights, &mut self.transformed);
+        for (panels, weights) in self.points.iter_mut().zip(split(transformed)) {
             panels.pack(weights, g.channels);
         }
         self
@@ -73,27 +73,26 @@ impl Weights {
 
     /// Transforms weights C x D and packs their transposes.
     pub(crate) fn pack_transposed(&mut self, g: &Geometry, weights: &[f32]) -> &Self {
-        self.transform(g, weights);
-        for (panels, weights) in self.points.iter_mut().zip(split(&mut self.transformed)) {
+        let transformed = transform(g, weights, &mut self.transformed);
+        for (panels, weights) in self.points.iter_mut().zip(split(transformed)) {
             panels.pack_transposed(weights, g.channels);
         }
         self
     }
+}
 
-    /// `G w G^T` of all neurons: points x C x channels.
-    fn transform(&mut self, g: &Geometry, weights: &[f32]) {
-        let point = g.filters * g.channels;
-        self.transformed.resize(POINTS * point, 0.0);
-        let transformed = &mut self.transformed[..];
-        let mut rows = split(transformed).map(|point| point.chunks_exact_mut(g.channels));
-        let neurons: Vec<_> = weights
-            .chunks_exact(g.patch_len())
-            .map(|w| (w, rows.each_mut().map(|rows| rows.next().unwrap_or_default())))
-            .collect();
-        neurons.into_par_iter().for_each(|(weights, points)| {
-            Arch::new().dispatch(TransformWeights { weights, points });
-        });
-    }
+/// `G w G^T` of all neurons: points x C x channels.
+fn transform<'a>(g: &Geometry, weights: &[f32], buffer: &'a mut Vec<f32>) -> &'a mut [f32] {
+    let transformed = sized(buffer, POINTS * g.filters * g.channels);
+    let mut rows = split(transformed).map(|point| point.chunks_exact_mut(g.channels));
+    let neurons: Vec<_> = weights
+        .chunks_exact(g.patch_len())
+        .map(|w| (w, rows.each_mut().map(|rows| rows.next().unwrap_or_default())))
+        .collect();
+    neurons.into_par_iter().for_each(|(weights, points)| {
+        Arch::new().dispatch(TransformWeights { weights, points });
+    });
+    transformed
 }
 
 /// Output rows of an image that a tile takes, and where they are.
