@@ -459,3 +459,16 @@ fn the_tables_kept_with_results_are_what_the_results_say() {
     }
     assert!(seen > 0);
 }
+
+/// The first example of the documentation is what a reader types first.
+#[test]
+fn the_documented_experiment_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let text = fs::read_to_string(root.join("docs/experiments.md")).unwrap();
+    let file = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (dir, data) = (tempfile::tempdir().unwrap(), root.join("crates/hebb/sample/fashion-mnist"));
+    fs::write(dir.path().join("winners.toml"), file).unwrap();
+    let (file, out) = (at(&dir, "winners.toml"), at(&dir, "out"));
+    let cells = ok(&run(&file, data.to_str().unwrap(), &out, &["--dry-run"]));
+    assert!(cells.contains("0 of 18 cells done, 0 of 9 pre-trainings"), "{cells}");
+}

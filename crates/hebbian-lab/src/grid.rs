@@ -1,5 +1,6 @@
 //! Cells of a grid, and the order in which they are run.
 
+use crate::spec::same;
 use crate::{Experiment, Method};
 
 /// A cell: one method, layer, amount of labels and seed.
@@ -24,13 +25,35 @@ impl std::fmt::Display for Cell<'_> {
     }
 }
 
+/// The part of the grid that a method is run on: what an ablation asks need not
+/// cost what the table does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// Only these layers.
+    pub layers: Option<Vec<String>>,
+    /// Only these amounts of labels.
+    pub fractions: Option<Vec<f64>>,
+    /// Only the first so many repetitions of each.
+    pub seeds: Option<usize>,
+}
+
+impl Part {
+    /// Whether the cell of `layer`, `fraction` and the repetition of index
+    /// `repetition` is in it.
+    fn holds(&self, layer: &str, fraction: f64, repetition: usize) -> bool {
+        self.layers.as_ref().is_none_or(|layers| layers.iter().any(|l| l == layer))
+            && self.fractions.as_ref().is_none_or(|all| all.iter().any(|&f| same(f, fraction)))
+            && self.seeds.is_none_or(|seeds| repetition < seeds)
+    }
+}
+
 /// A share in per cent, without idle zeros.
 pub fn percent(fraction: f64) -> String {
     let text = format!("{:.3}", 100.0 * fraction);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// All cells, cheap and informative ones first: by their labels times their
+/// All cells but those that a method leaves out, cheap and informative ones first: by their labels times their
 /// repetition (the second repetition with 1% counts as 2%), so that the first
 /// row of every regime is there early and an interval follows where it costs
 /// little. Within one such step the methods come one after the other, so that
@@ -43,7 +66,9 @@ pub fn grid(experiment: &Experiment) -> Vec<Cell<'_>> {
             for method in &experiment.methods {
                 for layer in &experiment.layers {
                     let (fraction, first) = (regime.fraction, repetition == 0);
-                    cells.push((cost, Cell { method, layer, fraction, seed, first }));
+                    if method.only.holds(layer, fraction, repetition) {
+                        cells.push((cost, Cell { method, layer, fraction, seed, first }));
+                    }
                 }
             }
         }
@@ -85,6 +110,22 @@ mod tests {
         let order: Vec<(f64, u64)> =
             grid(&experiment).iter().step_by(4).map(|c| (c.fraction, c.seed)).collect();
         assert_eq!(order, [(0.1, 7), (0.1, 8), (0.25, 7), (0.1, 9)]);
+    }
+
+    #[test]
+    fn a_method_may_be_run_on_a_part_of_the_grid() {
+        let left = |part: Part| {
+            let mut experiment = example();
+            experiment.methods[1].only = part;
+            let cells = grid(&experiment);
+            let of = |name: &str| cells.iter().filter(|c| c.method.name == name).count();
+            assert_eq!(of("none"), 2 * (3 + 1));
+            of("HPCA")
+        };
+        let layers = Part { layers: Some(vec!["L2".into()]), ..Part::default() };
+        assert_eq!(left(layers.clone()), 3 + 1);
+        assert_eq!(left(Part { fractions: Some(vec![0.1]), ..layers.clone() }), 3);
+        assert_eq!(left(Part { seeds: Some(2), ..layers }), 2 + 1);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use hebbian::train::{PretrainConfig, PretrainOrder, VaeConfig};
 use hebbian_data::Whitening;
 use serde::Serialize;
 
+use crate::grid::Part;
+
 /// Word for a network that is not pre-trained.
 pub const NONE: &str = "none";
 /// Word for the published baseline, the encoder of a variational autoencoder.
@@ -27,6 +29,8 @@ pub struct Method {
     pub smoothing: f64,
     /// How it learns without labels.
     pub pretraining: Pretraining,
+    /// The cells it is run on.
+    pub only: Part,
 }
 
 /// Learning without labels. A new kind is a case here, an arm in

@@ -6,7 +6,7 @@ use crate::ranking::{Ranking, rankings};
 use crate::results::{CellResult, Line, Probe, StageResult};
 use crate::spec::same;
 use crate::statistics::Sample;
-use crate::{Experiment, grid};
+use crate::{Cell, Experiment, grid};
 
 /// The results of an experiment, grouped.
 pub struct Summary<'a> {
@@ -57,11 +57,15 @@ impl<'a> Summary<'a> {
                 methods.push(value.method.clone());
             }
         }
+        let planned = grid(experiment);
+        let has = |cell: &CellResult| {
+            has_settings(experiment, &cell.method, &cell.config) && belongs(&planned, cell)
+        };
         let lines = crate::results::sorted(lines.iter().cloned());
         let (mut cells, mut stages, mut foreign) = (Vec::new(), Vec::new(), 0);
         for line in lines {
             match line {
-                Line::Cell(cell) if belongs(experiment, &cell) => cells.push(*cell),
+                Line::Cell(cell) if has(&cell) => cells.push(*cell),
                 Line::Stage(stage) if has_settings(experiment, &stage.method, &stage.config) => {
                     stages.push(*stage);
                 }
@@ -189,14 +193,14 @@ fn has_settings(experiment: &Experiment, method: &str, recorded: &Value) -> bool
     now.as_object().is_some_and(|now| now.iter().all(same))
 }
 
-/// Whether a result is of a cell of this file.
-fn belongs(experiment: &Experiment, cell: &CellResult) -> bool {
-    has_settings(experiment, &cell.method, &cell.config)
-        && experiment.layers.contains(&cell.layer)
-        && experiment
-            .regimes
-            .iter()
-            .any(|regime| same(regime.fraction, cell.fraction) && regime.seeds.contains(&cell.seed))
+/// Whether a result is of one of these cells.
+fn belongs(cells: &[Cell<'_>], result: &CellResult) -> bool {
+    cells.iter().any(|cell| {
+        cell.method.name == result.method
+            && cell.layer == result.layer
+            && same(cell.fraction, result.fraction)
+            && cell.seed == result.seed
+    })
 }
 
 fn place(
@@ -324,6 +328,16 @@ mod tests {
         config["finetune"]["lr"] = experiment.finetune.lr.into();
         config["pretraining"]["config"]["epochs"] = 2.into();
         assert_eq!(with(config), 0, "the file says 3");
+    }
+
+    #[test]
+    fn a_result_that_its_method_leaves_out_is_of_no_cell() {
+        let mut experiment = example();
+        let lines = [cell("HPCA", "L1", 0.1, 7, 0.1), cell("HPCA", "L1", 0.1, 9, 0.2)];
+        experiment.methods[1].only.seeds = Some(2);
+        let summary = Summary::new(&experiment, &lines);
+        assert_eq!((summary.cells.len(), summary.foreign), (1, 1));
+        assert_eq!(summary.planned(), 16 - 2);
     }
 
     #[test]

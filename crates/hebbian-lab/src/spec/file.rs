@@ -10,7 +10,7 @@ use hebbian_data::Amount;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::methods::{MethodSection, methods};
+use super::methods::{MethodSection, methods, part};
 use super::source::Source;
 use super::{
     Classifier, Convergence, DataSection, Experiment, PaperValue, Regime, Retrieval, SplitSection,
@@ -124,7 +124,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
     if let Some(problem) = problem {
         return source.fail(file.data.span(), "data.test", problem);
     }
-    let methods = methods(&source, &file.method)?;
+    let mut methods = methods(&source, &file.method)?;
     if let Some(baseline) = &file.baseline
         && !methods.iter().any(|method| method.name == *baseline.get_ref())
     {
@@ -133,6 +133,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Experiment> {
     }
     let layers = layers(&source, &file.grid.layers, &methods)?;
     let regimes = regimes(&source, &file.grid)?;
+    for (method, section) in methods.iter_mut().zip(&file.method) {
+        method.only = part(&source, section.get_ref(), &layers, &regimes)?;
+    }
     let (retrieval, convergence) = (&file.retrieval, &file.convergence);
     let retrieval =
         retrieval.as_ref().map(|r| checked_retrieval(&source, r, &layers, &regimes, &finetune));
@@ -243,7 +246,7 @@ fn regimes(source: &Source<'_>, grid: &GridSection) -> Result<Vec<Regime>> {
     Ok(regimes)
 }
 
-fn known_layer(
+pub(super) fn known_layer(
     source: &Source<'_>,
     layer: &Spanned<String>,
     field: &str,
@@ -256,7 +259,7 @@ fn known_layer(
     source.fail(layer.span(), field, problem)
 }
 
-fn known_fraction(
+pub(super) fn known_fraction(
     source: &Source<'_>,
     fraction: &Spanned<f64>,
     field: &str,

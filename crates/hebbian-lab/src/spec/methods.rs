@@ -8,7 +8,10 @@ use hebbian_data::Whitening;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::Regime;
+use super::file::{known_fraction, known_layer};
 use super::source::Source;
+use crate::grid::Part;
 use crate::method::VAE;
 use crate::{Method, Pretraining};
 
@@ -25,6 +28,15 @@ pub(super) struct MethodSection {
     network: Option<Spanned<String>>,
     whitening: Option<Whitening>,
     smoothing: Option<f64>,
+    only: Option<OnlySection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnlySection {
+    layers: Option<Spanned<Vec<Spanned<String>>>>,
+    fractions: Option<Spanned<Vec<Spanned<f64>>>>,
+    seeds: Option<Spanned<usize>>,
 }
 
 /// Checks the methods.
@@ -83,7 +95,45 @@ fn method(source: &Source<'_>, section: &Spanned<MethodSection>) -> Result<Metho
     if !(smoothing > 0.0 && smoothing.is_finite()) {
         return source.fail(place, "method.smoothing", "must be a number above 0");
     }
-    Ok(Method { name, network, network_file, whitening, smoothing, pretraining })
+    let only = Part::default();
+    Ok(Method { name, network, network_file, whitening, smoothing, pretraining, only })
+}
+
+/// The part of the grid that a method is run on.
+pub(super) fn part(
+    source: &Source<'_>,
+    section: &MethodSection,
+    layers: &[String],
+    regimes: &[Regime],
+) -> Result<Part> {
+    let Some(only) = &section.only else { return Ok(Part::default()) };
+    let empty = |span, field| source.fail(span, field, "is empty; leave it out for all");
+    let mut part = Part::default();
+    if let Some(names) = &only.layers {
+        let field = "method.only.layers";
+        if names.get_ref().is_empty() {
+            return empty(names.span(), field);
+        }
+        let known = |name| known_layer(source, name, field, layers);
+        part.layers = Some(names.get_ref().iter().map(known).collect::<Result<_>>()?);
+    }
+    if let Some(fractions) = &only.fractions {
+        let field = "method.only.fractions";
+        if fractions.get_ref().is_empty() {
+            return empty(fractions.span(), field);
+        }
+        let known = |fraction| known_fraction(source, fraction, field, regimes);
+        part.fractions = Some(fractions.get_ref().iter().map(known).collect::<Result<_>>()?);
+    }
+    if let Some(seeds) = &only.seeds {
+        let most = regimes.iter().map(|regime| regime.seeds.len()).max().unwrap_or(0);
+        if !(1..=most).contains(seeds.get_ref()) {
+            let problem = format!("is {}; it must be 1 to {most}", seeds.get_ref());
+            return source.fail(seeds.span(), "method.only.seeds", problem);
+        }
+        part.seeds = Some(*seeds.get_ref());
+    }
+    Ok(part)
 }
 
 /// A preset, or a network file beside the experiment file: at its path from

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::grid::Part;
 
 pub(crate) const EXAMPLE: &str = r#"name = "example"
 title = "An example"
@@ -110,6 +111,31 @@ fn every_mistake_is_named_with_line_and_field() {
             23,
             &["no.toml", "cifar-6"],
         ),
+        ("pretrain = \"none\"", "pretrain = \"none\"\nonly = { seed = 1 }", 19, &["seed"]),
+        (
+            "pretrain = \"none\"",
+            "pretrain = \"none\"\nonly = { layers = [\"L3\"] }",
+            19,
+            &["method.only.layers", "L3"],
+        ),
+        (
+            "pretrain = \"none\"",
+            "pretrain = \"none\"\nonly = { fractions = [0.2] }",
+            19,
+            &["method.only.fractions", "0.2"],
+        ),
+        (
+            "pretrain = \"none\"",
+            "pretrain = \"none\"\nonly = { fractions = [] }",
+            19,
+            &["method.only.fractions", "empty"],
+        ),
+        (
+            "pretrain = \"none\"",
+            "pretrain = \"none\"\nonly = { seeds = 4 }",
+            19,
+            &["method.only.seeds", "1 to 3"],
+        ),
         ("[\"L1\", \"L2\"]", "[\"L1\",\n \"L6\"]", 27, &["grid.layers", "L6", "L1 to L5"]),
         ("[\"L1\", \"L2\"]", "[\"L1\", \"L1\"]", 26, &["twice"]),
         ("[\"L1\", \"L2\"]", "[]", 26, &["grid.layers", "empty"]),
@@ -146,6 +172,16 @@ fn every_mistake_is_named_with_line_and_field() {
             assert!(error.contains(word), "{to}: no '{word}' in\n{error}");
         }
     }
+}
+
+#[test]
+fn a_method_may_be_run_on_a_part_of_the_grid() {
+    let only = "only = { layers = [\"L2\"], fractions = [0.1], seeds = 2 }";
+    let text = EXAMPLE.replace("name = \"HPCA\"", &format!("name = \"HPCA\"\n{only}"));
+    let experiment = Experiment::parse(&text, Path::new("a.toml")).unwrap();
+    let due = Part { layers: Some(vec!["L2".into()]), fractions: Some(vec![0.1]), seeds: Some(2) };
+    assert_eq!(experiment.methods[1].only, due);
+    assert_eq!(experiment.methods[0].only, Part::default());
 }
 
 #[test]
