@@ -1,8 +1,13 @@
 //! Supervised gradients of the classifier.
 
+use rayon::prelude::*;
+
 use super::trunk::add_both;
 use crate::collective::{Group, Parts};
 use crate::network::{Head, Hidden, Linear, cross_entropy};
+
+/// Numbers that one task drops out.
+const CHUNK: usize = 1 << 14;
 
 /// Gradients of a classifier; keeps its buffers between steps.
 #[derive(Default)]
@@ -131,5 +136,7 @@ fn gradient_by_input(linear: &Linear, d_out: &[f32], d_x: &mut Vec<f32>, parts: 
 }
 
 fn drop_out(x: &mut [f32], keep: &[f32]) {
-    x.iter_mut().zip(keep).for_each(|(x, keep)| *x *= keep);
+    x.par_chunks_mut(CHUNK).zip(keep.par_chunks(CHUNK)).for_each(|(x, keep)| {
+        x.iter_mut().zip(keep).for_each(|(x, keep)| *x *= keep);
+    });
 }

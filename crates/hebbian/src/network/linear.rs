@@ -5,8 +5,10 @@ use rayon::prelude::*;
 
 use crate::linalg::{Mat, MatMut, add_assign, gemm};
 
-/// Outputs that one task computes; fixed, so that nothing depends on the
-/// number of threads.
+/// Rows that one task computes outputs of; fixed, as are the others, so that
+/// nothing depends on the number of threads.
+const ROWS: usize = 16;
+/// Outputs that one task computes.
 const OUTPUTS: usize = 32;
 /// Inputs whose gradient one task computes.
 const INPUTS: usize = 4096;
@@ -53,11 +55,13 @@ impl Linear {
         if rows == 0 {
             return out;
         }
-        let x = Mat::new(x, rows, f);
-        let parts = MatMut::new(&mut out, rows, n).split_cols(OUTPUTS);
-        parts.into_par_iter().enumerate().for_each(|(part, mut out)| {
-            let weights = self.weights().rows(part * OUTPUTS, out.shape().1);
-            gemm(&mut out, 1.0, 1.0, x, weights.t());
+        out.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * f)).for_each(|(out, x)| {
+            let x = Mat::new(x, x.len() / f, f);
+            let parts = MatMut::new(out, x.shape().0, n).split_cols(OUTPUTS);
+            parts.into_par_iter().enumerate().for_each(|(part, mut out)| {
+                let weights = self.weights().rows(part * OUTPUTS, out.shape().1);
+                gemm(&mut out, 1.0, 1.0, x, weights.t());
+            });
         });
         out
     }
@@ -87,7 +91,11 @@ impl Linear {
         d_weights.par_chunks_mut(OUTPUTS * f).enumerate().for_each(|(part, d_weights)| {
             let outputs = d_weights.len() / f;
             let d = d.cols(part * OUTPUTS, outputs);
-            gemm(&mut MatMut::new(d_weights, outputs, f), 0.0, 1.0, d.t(), x);
+            let parts = MatMut::new(d_weights, outputs, f).split_cols(INPUTS);
+            parts.into_par_iter().enumerate().for_each(|(part, mut d_weights)| {
+                let x = x.cols(part * INPUTS, d_weights.shape().1);
+                gemm(&mut d_weights, 0.0, 1.0, d.t(), x);
+            });
         });
         d_out.chunks_exact(n).for_each(|row| add_assign(d_bias, row));
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Activation, Geometry};
+use crate::linalg::simd;
 
 /// Pools one band of rectified responses (band rows x output width x C) into
 /// one row of the pooled map (pooled width x C), noting in `winners`, where
@@ -59,18 +60,58 @@ pub(crate) fn unpool_tile(
     activation: Activation,
     d_y: &mut [f32],
 ) {
+    let both = [pooled, d_pooled];
+    match activation {
+        Activation::Relu => spread(g, both, winners, |y, d| if y > 0.0 { d } else { 0.0 }, d_y),
+        Activation::Tanh => spread(g, both, winners, |y, d| (1.0 - y * y) * d, d_y),
+    }
+}
+
+/// Spreads a row of the pooled map over its band (band rows x output width x C):
+/// `value` of two numbers of the row goes to where their window's maximum was,
+/// and zero everywhere else. Every place is written by what its window says of
+/// it, many channels at once, instead of one number after the other going to
+/// its place.
+#[inline(always)]
+fn spread(
+    g: &Geometry,
+    [left, right]: [&[f32]; 2],
+    winners: Option<&[u8]>,
+    value: impl Fn(f32, f32) -> f32,
+    band: &mut [f32],
+) {
     let (c, p, line) = (g.filters, g.pool, g.out_width() * g.filters);
     let Some(winners) = winners else {
-        for ((d_y, &d), &y) in d_y.iter_mut().zip(d_pooled).zip(pooled) {
-            *d_y = slope(activation, y) * d;
-        }
+        simd(
+            #[inline(always)]
+            || {
+                for ((out, &left), &right) in band.iter_mut().zip(left).zip(right) {
+                    *out = value(left, right);
+                }
+            },
+        );
         return;
     };
-    d_y.fill(0.0);
-    for (cell, ((&y, &winner), &d)) in pooled.iter().zip(winners).zip(d_pooled).enumerate() {
-        let (dy, dx) = (winner as usize / p, winner as usize % p);
-        d_y[dy * line + (cell / c * p + dx) * c + cell % c] = slope(activation, y) * d;
+    if band.len() != winners.len() * p * p {
+        // Some places are in no window.
+        band.fill(0.0);
     }
+    simd(
+        #[inline(always)]
+        || {
+            for (x, winners) in winners.chunks_exact(c).enumerate() {
+                let (left, right) = (&left[x * c..][..c], &right[x * c..][..c]);
+                for place in 0..p * p {
+                    let at = place / p * line + (x * p + place % p) * c;
+                    let out = &mut band[at..][..c];
+                    for i in 0..c {
+                        let value = value(left[i], right[i]);
+                        out[i] = if winners[i] == place as u8 { value } else { 0.0 };
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// Max-unpooling of a batch: each number of the pooled maps (batch x pooled
@@ -82,8 +123,13 @@ pub fn max_unpool(g: &Geometry, pooled: &[f32], winners: &[u8], out: &mut [f32])
     let winners = winners.par_chunks_exact(g.output_len());
     let outs = out.par_chunks_exact_mut(g.positions() * g.filters);
     outs.zip(images).zip(winners).for_each(|((out, pooled), winners)| {
-        out.fill(0.0);
-        for_each_winner(g, winners, |at, place| out[place] = pooled[at]);
+        let (row, line) = (g.pooled_width() * g.filters, g.out_width() * g.filters);
+        for band in 0..g.bands() {
+            let (rows, own) = (g.band_rows(band), band * row..(band + 1) * row);
+            let (pooled, out) =
+                (&pooled[own.clone()], &mut out[rows.start * line..rows.end * line]);
+            spread(g, [pooled, pooled], Some(&winners[own]), |y, _| y, out);
+        }
     });
 }
 
@@ -110,15 +156,6 @@ fn for_each_winner(g: &Geometry, winners: &[u8], mut visit: impl FnMut(usize, us
         for (i, &winner) in winners.iter().enumerate() {
             visit(cell * c + i, window + offsets[winner as usize] + i);
         }
-    }
-}
-
-/// Derivative of the activation where it gave `y`.
-#[inline(always)]
-fn slope(activation: Activation, y: f32) -> f32 {
-    match activation {
-        Activation::Relu => f32::from(u8::from(y > 0.0)),
-        Activation::Tanh => 1.0 - y * y,
     }
 }
 
