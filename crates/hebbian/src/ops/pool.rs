@@ -71,7 +71,7 @@ pub(crate) fn unpool_tile(
 /// `value` of two numbers of the row goes to where their window's maximum was,
 /// and zero everywhere else. Every place is written by what its window says of
 /// it, many channels at once, instead of one number after the other going to
-/// its place.
+/// its place. Without `winners` every place is its own window.
 #[inline(always)]
 fn spread(
     g: &Geometry,
