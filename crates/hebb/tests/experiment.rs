@@ -400,6 +400,17 @@ fn a_method_that_diverges_leaves_the_others_alone() {
     fails(&run(&file, data, &out, &[]), 1, &["6 of 12 cells", "HPCA", "no longer finite"]);
     let cells = results(&out).into_iter().filter(|line| line["kind"] == "cell");
     assert!(cells.map(|c| c["method"].clone()).eq(["none"; 6].map(serde_json::Value::from)));
+    // That it diverges is a result: it is kept, not tried again, and in the table.
+    let (kept, other) = (at(&dir, "out/tiny.jsonl"), at(&dir, "other"));
+    let elsewhere = run(&file, data, &other, &["--results", &kept]);
+    fails(&elsewhere, 1, &["6 of 12 cells", "HPCA", "no longer finite"]);
+    assert!(!Path::new(&other).join("stages").exists());
+    let preview = ok(&[&elsewhere[..], &["--dry-run"]].concat());
+    assert!(preview.contains("diverges") && preview.contains("6 of 12 cells done"), "{preview}");
+    assert!(preview.contains("time left: 0 s"), "{preview}");
+    let table = ok(&["experiment", "report", &out]);
+    assert!(table.contains("| 40% | HPCA | – | diverges (37.01) | diverges (41.88) |"), "{table}");
+    assert!(table.contains("no longer finite (6 cells)"), "{table}");
 }
 
 #[test]

@@ -136,6 +136,8 @@ impl<'a> Rates<'a> {
                     let seconds = c.retrieval_seconds;
                     rates.rankings.extend(seconds.map(|seconds| (c.layer.clone(), seconds)));
                 }
+                // What diverged was over before its time.
+                Line::Stage(s) if s.diverged.is_some() => {}
                 Line::Stage(s) => {
                     let Some(method) = experiment.method(&s.method) else { continue };
                     let rate = s.seconds / stage_work(method, s.images);

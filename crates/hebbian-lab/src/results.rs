@@ -96,8 +96,11 @@ pub struct StageResult {
     pub id: String,
     /// Images it learned from.
     pub images: usize,
-    /// Passes over them.
+    /// Passes over them; of one that diverged, those asked for.
     pub epochs: usize,
+    /// Where its numbers were no longer finite, if it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<String>,
     /// Seconds of pre-training, without probes.
     pub seconds: f64,
     /// A linear probe after each epoch, where asked for.

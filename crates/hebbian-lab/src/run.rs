@@ -97,12 +97,14 @@ pub enum State {
     Done,
     /// Done by an earlier run, whose results are given.
     Known,
+    /// Can't be done: the pre-training it goes on from diverged.
+    Diverged,
 }
 
 impl State {
-    /// Whether nothing is to be done.
+    /// Whether it has a result.
     pub fn is_done(self) -> bool {
-        self != Self::Missing
+        matches!(self, Self::Done | Self::Known)
     }
 }
 
@@ -121,7 +123,11 @@ pub fn preview<'a>(
     let plan = Plan::new(experiment, data, &draws, options, out)?;
     let mine = || plan.entries.iter().filter(|entry| entry.mine);
     let made = |stage: usize| plan.stages[stage].is_made();
-    let needed = mine().filter(|entry| made(entry.stage) || !entry.job.is_done());
+    let stages = plan.stages.iter();
+    let diverged: Vec<bool> =
+        stages.map(|stage| Ok(stage.diverged()?.is_some())).collect::<Result<_>>()?;
+    let possible = |entry: &Entry<'_>| !entry.job.is_done() && !diverged[entry.stage];
+    let needed = mine().filter(|entry| made(entry.stage) || possible(entry));
     let mut needed: Vec<usize> = needed.map(|entry| entry.stage).collect();
     needed.sort_unstable();
     needed.dedup();
@@ -131,6 +137,7 @@ pub fn preview<'a>(
     let of_grid = crate::grid(experiment).into_iter().zip(&plan.entries);
     let cells = of_grid.filter(|(_, entry)| entry.mine);
     let state = |entry: &Entry<'_>| match (entry.job.is_done(), entry.job.is_known()) {
+        (false, _) if diverged[entry.stage] => State::Diverged,
         (false, _) => State::Missing,
         (true, false) => State::Done,
         (true, true) => State::Known,
@@ -238,7 +245,7 @@ struct Worker<'a> {
     stop: &'a Stop,
     /// Seconds an operation of a forward pass.
     forward: f64,
-    /// Stages and cells that can't be done, by name, and why.
+    /// Cells that can't be done, by name, and why.
     failed: HashMap<String, String>,
 }
 
@@ -257,7 +264,10 @@ impl Worker<'_> {
             return Ok(Attempt::NothingToDo);
         }
         let stage = &self.plan.stages[entry.stage];
-        if !stage.is_made() && !self.failed.contains_key(stage.id()) {
+        if let Some(problem) = stage.diverged()? {
+            return Ok(self.give_up(entry, problem, observer));
+        }
+        if !stage.is_made() {
             let Some(_stage) = Lock::try_take(&locks, stage.id())? else {
                 return Ok(Attempt::Busy);
             };
@@ -267,12 +277,11 @@ impl Worker<'_> {
                 let training = &mut |event: train::Event<'_>| observer(Event::Training(event));
                 let made = stage.make(self.device, self.stop, training);
                 if let Err(error) = made {
-                    self.failed.insert(stage.id().to_owned(), diverged(error)?);
+                    let problem = diverged(error)?;
+                    self.plan.collect()?;
+                    return Ok(self.give_up(entry, problem, observer));
                 }
             }
-        }
-        if let Some(problem) = self.failed.get(stage.id()).cloned() {
-            return Ok(self.give_up(entry, problem, observer));
         }
         let done = mine.iter().filter(|entry| entry.job.is_done()).count();
         let left = left(self.experiment, self.data, self.plan, self.forward)?;
@@ -311,6 +320,9 @@ fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>, forward: f64) -> 
     let mut stages: Vec<usize> = Vec::new();
     for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
         let (stage, judges) = (&plan.stages[entry.stage], data.judges_len(entry.job.draw()));
+        if stage.diverged()?.is_some() {
+            continue;
+        }
         left += rates.cell(&entry.cell, entry.job.labels(), judges, stage.images_len());
         if !stages.contains(&entry.stage) && !stage.is_made() {
             stages.push(entry.stage);

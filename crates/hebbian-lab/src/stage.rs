@@ -122,14 +122,29 @@ impl<'a> Stage<'a> {
         self.folder.join("stage.json")
     }
 
+    /// Where it is written that it can't be made.
+    fn path_diverged(&self) -> PathBuf {
+        self.folder.join("diverged.json")
+    }
+
     /// Whether it is finished, and its model here.
     pub(crate) fn is_made(&self) -> bool {
         self.path().is_file()
     }
 
-    /// What it took, if it is finished, or known from an earlier run.
+    /// Where its numbers diverged, here or in an earlier run: it can't be made.
+    pub(crate) fn diverged(&self) -> Result<Option<String>> {
+        Ok(self.result()?.and_then(|result| result.diverged))
+    }
+
+    /// What it took, if it is finished, has diverged, or is known from an
+    /// earlier run.
     pub(crate) fn result(&self) -> Result<Option<StageResult>> {
-        let found = if self.is_made() { Some(load(&self.path())?) } else { self.known.clone() };
+        let mut paths = [self.path(), self.path_diverged()].into_iter();
+        let found = match paths.find(|path| path.is_file()) {
+            Some(path) => Some(load(&path)?),
+            None => self.known.clone(),
+        };
         // It may have been made for a method of another name or file.
         Ok(found.map(|found: StageResult| StageResult {
             experiment: self.experiment.name.clone(),
@@ -161,29 +176,52 @@ impl<'a> Stage<'a> {
             observer(event);
         };
         let work = Work { run: &mut run, device, observer: &mut ticking };
-        let (model, convergence) = match self.convergence {
-            None => (self.pretrained(self.method.pretraining.epochs(), work)?, Vec::new()),
-            Some(asked) => self.pretrained_by_epochs(asked, work)?,
+        let epochs = self.method.pretraining.epochs();
+        let made = match self.convergence {
+            None => self.pretrained(epochs, work).map(|model| (model, Vec::new())),
+            Some(asked) => self.pretrained_by_epochs(asked, work),
+        };
+        let (model, convergence) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                if let Error::Diverged { .. } = error {
+                    let diverged = Some(error.to_string());
+                    let found = self.found(device, epochs, watch.seconds());
+                    save(&self.path_diverged(), &StageResult { diverged, ..found })?;
+                    self.clear()?;
+                }
+                return Err(error);
+            }
         };
         run.finish(&model)?;
-        let result = StageResult {
+        let found = self.found(device, model.provenance.pretrained_epochs, watch.seconds());
+        save(&self.path(), &StageResult { convergence, ..found })?;
+        self.clear()
+    }
+
+    /// A record of it.
+    fn found(&self, device: &Device, epochs: usize, seconds: f64) -> StageResult {
+        StageResult {
             experiment: self.experiment.name.clone(),
             data: self.experiment.data.name.clone(),
             method: self.method.name.clone(),
             seed: self.seed,
             id: self.key.id.clone(),
             images: self.draw.split.train.len(),
-            epochs: model.provenance.pretrained_epochs,
-            seconds: watch.seconds(),
-            convergence,
+            epochs,
+            diverged: None,
+            seconds,
+            convergence: Vec::new(),
             config: self.config(),
             code_version: machine::code_version().into(),
             machine: machine::name(),
             device: device.to_string(),
             finished: machine::now(),
-        };
-        save(&self.path(), &result)?;
-        // The finished model is all that is needed from here on.
+        }
+    }
+
+    /// Removes what is not needed once its result is written.
+    fn clear(&self) -> Result<()> {
         for leftover in ["checkpoints", "probes.json", "seconds"].map(|n| self.folder.join(n)) {
             if leftover.is_dir() {
                 fs_err::remove_dir_all(leftover)?;

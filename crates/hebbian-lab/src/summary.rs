@@ -42,9 +42,18 @@ pub struct Place {
     pub gain: Option<Sample>,
     /// What the paper says, if anything.
     pub paper: Option<f64>,
+    /// Runs whose pre-training diverged.
+    pub diverged: usize,
     /// Whether its mean is the highest of its column; never where one method
     /// alone was measured, or some more often than others.
     pub best: bool,
+}
+
+impl Place {
+    /// Whether there is nothing to be said of it.
+    pub fn is_empty(&self) -> bool {
+        self.sample.is_none() && self.paper.is_none() && self.diverged == 0
+    }
 }
 
 impl<'a> Summary<'a> {
@@ -75,9 +84,22 @@ impl<'a> Summary<'a> {
         let mut places = Vec::new();
         for regime in &experiment.regimes {
             for layer in &experiment.layers {
-                let column = methods
-                    .iter()
-                    .map(|method| place(experiment, &cells, regime.fraction, method, layer));
+                let column = methods.iter().map(|method| {
+                    let at = (regime.fraction, method.as_str(), layer.as_str());
+                    let here = |cell: &&Cell<'_>| {
+                        cell.method.name == *method
+                            && cell.layer == layer
+                            && same(cell.fraction, regime.fraction)
+                    };
+                    let diverged = |cell: &&Cell<'_>| {
+                        let mut stages = stages.iter();
+                        stages.any(|s| {
+                            s.diverged.is_some() && s.method == *method && s.seed == cell.seed
+                        })
+                    };
+                    let diverged = planned.iter().filter(here).filter(diverged).count();
+                    Place { diverged, ..place(experiment, &cells, at) }
+                });
                 places.extend(marked(column.collect()));
             }
         }
@@ -149,7 +171,13 @@ impl<'a> Summary<'a> {
             notes.push(format!("The paper's values: {}", e.reference.trim()));
         }
         let (done, planned) = (self.cells.len(), self.planned());
-        if done < planned {
+        let diverged: usize = self.places.iter().map(|place| place.diverged).sum();
+        if diverged > 0 {
+            notes.push(format!(
+                "Diverges: the weights of pre-training are no longer finite ({diverged} cells)."
+            ));
+        }
+        if done + diverged < planned {
             notes.push(format!("{done} of {planned} cells are done."));
         }
         notes
@@ -206,9 +234,7 @@ fn belongs(cells: &[Cell<'_>], result: &CellResult) -> bool {
 fn place(
     experiment: &Experiment,
     cells: &[CellResult],
-    fraction: f64,
-    method: &str,
-    layer: &str,
+    (fraction, method, layer): (f64, &str, &str),
 ) -> Place {
     let of = |method: &str| -> Vec<(u64, f64)> {
         let of = cells.iter().filter(|cell| {
@@ -228,7 +254,7 @@ fn place(
     let sample = Sample::new(own.into_iter().map(|(_, value)| value).collect());
     let paper = experiment.paper(method, fraction, layer);
     let (method, layer) = (method.to_owned(), layer.to_owned());
-    Place { fraction, method, layer, sample, gain, paper, best: false }
+    Place { fraction, method, layer, sample, gain, paper, diverged: 0, best: false }
 }
 
 /// A column with its highest mean marked.

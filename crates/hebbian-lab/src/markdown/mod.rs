@@ -74,7 +74,7 @@ pub fn table(summary: &Summary<'_>, file: &Path) -> String {
     for regime in &e.regimes {
         for method in &summary.methods {
             let row = summary.row(regime.fraction, method);
-            if row.iter().all(|place| place.sample.is_none() && place.paper.is_none()) {
+            if row.iter().all(|place| place.is_empty()) {
                 continue;
             }
             let (labels, n) = (percent(regime.fraction), runs(&row));
@@ -145,7 +145,12 @@ fn cell(place: &Place, row: &[&Place]) -> String {
     let own = value(place).map(|value| if place.best { format!("**{value}**") } else { value });
     let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
     let n = place.sample.as_ref().filter(|_| differ(row)).map(Sample::n);
-    shown(own, n) + &paper.unwrap_or_default()
+    let own = match (own, place.diverged) {
+        (own, 0) => shown(own, n),
+        (None, _) => "diverges".into(),
+        (own, runs) => format!("{}, {runs} diverged", shown(own, n)),
+    };
+    own + &paper.unwrap_or_default()
 }
 
 /// A place's gain as it is printed.

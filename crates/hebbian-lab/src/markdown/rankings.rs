@@ -30,8 +30,14 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
     if kinds.is_empty() {
         return String::new();
     }
-    let regimes = &summary.experiment.regimes;
-    let shares: Vec<_> = regimes.iter().map(|r| format!("{}%", percent(r.fraction))).collect();
+    // Amounts of labels that are never ranked have no column.
+    let ranked = |fraction: f64| {
+        let retrieval = summary.experiment.retrieval.as_ref();
+        retrieval.is_none_or(|retrieval| retrieval.fractions.iter().any(|&f| same(f, fraction)))
+    };
+    let regimes = summary.experiment.regimes.iter().map(|regime| regime.fraction);
+    let fractions: Vec<f64> = regimes.filter(|&fraction| ranked(fraction)).collect();
+    let shares: Vec<_> = fractions.iter().map(|&f| format!("{}%", percent(f))).collect();
     let mut text = format!(
         "\nPrecision and mean average precision, %, by amount of labels: every {} image against all \
          training images, by Euclidean distance, ties by index. An AP's denominator is the number \
@@ -54,7 +60,7 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
                             && same(r.fraction, fraction)
                     })
                 };
-                let found: Vec<_> = regimes.iter().map(|regime| of(regime.fraction)).collect();
+                let found: Vec<_> = fractions.iter().map(|&fraction| of(fraction)).collect();
                 let known = found.iter().flatten().filter(|r| value(r).is_some());
                 let most = known.map(|r| r.n).max();
                 let Some(most) = most else { continue };
@@ -83,7 +89,7 @@ mod tests {
 
     #[test]
     fn rankings_stand_by_amount_of_labels_in_every_definition() {
-        let experiment = example();
+        let mut experiment = example();
         let ranked = |method: &str, fraction: f64, map: f64| {
             let Line::Cell(mut c) = cell(method, "L2", fraction, 7, 0.5) else { unreachable!() };
             let of = |k: u64, whole: bool| {
@@ -97,6 +103,11 @@ mod tests {
             Line::Cell(c)
         };
         let lines = [ranked("none", 0.1, 0.2), ranked("HPCA", 0.1, 0.4), ranked("HPCA", 1.0, 0.8)];
+        // Ranked with 10% of the labels alone.
+        let narrow = table(&Summary::new(&experiment, &lines));
+        assert!(narrow.contains("| method | n | 10% |\n"), "{narrow}");
+        assert!(narrow.contains("| L2 | 5 | precision | HPCA | 1 | 5.00 |\n"), "{narrow}");
+        experiment.retrieval.as_mut().unwrap().fractions.push(1.0);
         let text = table(&Summary::new(&experiment, &lines));
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| L2 ")).collect();
         assert_eq!(

@@ -92,6 +92,7 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
                 "seed": cell.seed,
                 "done": state.is_done(),
                 "known": *state == State::Known,
+                "diverges": *state == State::Diverged,
             })
         });
         return print_json(&json!({
@@ -108,6 +109,7 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
             State::Missing => "",
             State::Done => "done",
             State::Known => "known",
+            State::Diverged => "diverges",
         };
         let row = [&cell.method.name, cell.layer, &labels, &cell.seed.to_string(), state];
         row.map(str::to_owned).to_vec()

@@ -114,7 +114,10 @@ fn measured(place: &Place, row: &[&Place]) -> Measured {
     let sample = place.sample.as_ref();
     Measured {
         runs: sample.filter(|_| markdown::differ(row)).map(|s| s.n().to_string()),
-        value: sample.map(|s| format!("{:.2}", s.mean)),
+        value: match sample {
+            Some(sample) => Some(format!("{:.2}", sample.mean)),
+            None => (place.diverged > 0).then(|| "diverges".into()),
+        },
         margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
         paper: place.paper.map(|p| format!("{p:.2}")),
         best: place.best,
