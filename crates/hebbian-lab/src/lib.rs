@@ -8,7 +8,8 @@
 //! OUT/NAME.toml              the experiment file as it was run
 //!     NAME.jsonl             its results so far, one line a cell or stage
 //!     cells/ID.json          one finished cell
-//!     stages/ID/             a run folder; stage.json once it is finished
+//!     stages/ID/             a run folder; stage.json once it is finished,
+//!                            diverged.json if it has no end
 //!     work/ID/               a cell that is running: its checkpoints
 //!     locks/ID.lock          who works on what
 //! ```
