@@ -53,10 +53,10 @@ pub fn percent(fraction: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// All cells but those that a method leaves out, cheap and informative ones first: by their labels times their
-/// repetition (the second repetition with 1% counts as 2%), so that the first
-/// row of every regime is there early and an interval follows where it costs
-/// little. Within one such step the methods come one after the other, so that
+/// All cells but those that a method leaves out, cheap and informative ones
+/// first: by their labels times their repetition (the second repetition with 1%
+/// counts as 2%), so that the first row of every regime is there early and an
+/// interval follows where it costs little. Within one such step the methods come one after the other, so that
 /// each is pre-trained once and used at once.
 pub fn grid(experiment: &Experiment) -> Vec<Cell<'_>> {
     let mut cells = Vec::new();

@@ -83,6 +83,11 @@ impl<'a> Plan<'a> {
         Ok(Self { experiment, stages, entries, out, results })
     }
 
+    /// Which stages diverged and can't be made.
+    pub(crate) fn diverged(&self) -> Result<Vec<bool>> {
+        self.stages.iter().map(|stage| Ok(stage.diverged()?.is_some())).collect()
+    }
+
     /// Results so far, of this process and of others.
     pub(crate) fn lines(&self) -> Result<Vec<Line>> {
         let mut lines = Vec::new();

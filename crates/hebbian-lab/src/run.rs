@@ -123,9 +123,7 @@ pub fn preview<'a>(
     let plan = Plan::new(experiment, data, &draws, options, out)?;
     let mine = || plan.entries.iter().filter(|entry| entry.mine);
     let made = |stage: usize| plan.stages[stage].is_made();
-    let stages = plan.stages.iter();
-    let diverged: Vec<bool> =
-        stages.map(|stage| Ok(stage.diverged()?.is_some())).collect::<Result<_>>()?;
+    let diverged = plan.diverged()?;
     let possible = |entry: &Entry<'_>| !entry.job.is_done() && !diverged[entry.stage];
     let needed = mine().filter(|entry| made(entry.stage) || possible(entry));
     let mut needed: Vec<usize> = needed.map(|entry| entry.stage).collect();
@@ -318,11 +316,10 @@ fn left(experiment: &Experiment, data: &Data, plan: &Plan<'_>, forward: f64) -> 
     let rates = Rates::measured(experiment, &plan.lines()?, forward);
     let mut left = Estimate::default();
     let mut stages: Vec<usize> = Vec::new();
-    for entry in plan.entries.iter().filter(|entry| entry.mine && !entry.job.is_done()) {
+    let diverged = plan.diverged()?;
+    let possible = |entry: &&Entry<'_>| !entry.job.is_done() && !diverged[entry.stage];
+    for entry in plan.entries.iter().filter(|entry| entry.mine).filter(possible) {
         let (stage, judges) = (&plan.stages[entry.stage], data.judges_len(entry.job.draw()));
-        if stage.diverged()?.is_some() {
-            continue;
-        }
         left += rates.cell(&entry.cell, entry.job.labels(), judges, stage.images_len());
         if !stages.contains(&entry.stage) && !stage.is_made() {
             stages.push(entry.stage);

@@ -107,24 +107,15 @@ pub(super) fn part(
     regimes: &[Regime],
 ) -> Result<Part> {
     let Some(only) = &section.only else { return Ok(Part::default()) };
-    let empty = |span, field| source.fail(span, field, "is empty; leave it out for all");
-    let mut part = Part::default();
-    if let Some(names) = &only.layers {
-        let field = "method.only.layers";
-        if names.get_ref().is_empty() {
-            return empty(names.span(), field);
-        }
-        let known = |name| known_layer(source, name, field, layers);
-        part.layers = Some(names.get_ref().iter().map(known).collect::<Result<_>>()?);
-    }
-    if let Some(fractions) = &only.fractions {
-        let field = "method.only.fractions";
-        if fractions.get_ref().is_empty() {
-            return empty(fractions.span(), field);
-        }
-        let known = |fraction| known_fraction(source, fraction, field, regimes);
-        part.fractions = Some(fractions.get_ref().iter().map(known).collect::<Result<_>>()?);
-    }
+    let mut part = Part {
+        layers: known_list(source, &only.layers, "method.only.layers", |name, field| {
+            known_layer(source, name, field, layers)
+        })?,
+        fractions: known_list(source, &only.fractions, "method.only.fractions", |share, field| {
+            known_fraction(source, share, field, regimes)
+        })?,
+        seeds: None,
+    };
     if let Some(seeds) = &only.seeds {
         let most = regimes.iter().map(|regime| regime.seeds.len()).max().unwrap_or(0);
         if !(1..=most).contains(seeds.get_ref()) {
@@ -134,6 +125,20 @@ pub(super) fn part(
         part.seeds = Some(*seeds.get_ref());
     }
     Ok(part)
+}
+
+/// A list, if it is given, of at least one thing, each of which is known.
+fn known_list<T, U>(
+    source: &Source<'_>,
+    list: &Option<Spanned<Vec<Spanned<T>>>>,
+    field: &str,
+    known: impl Fn(&Spanned<T>, &str) -> Result<U>,
+) -> Result<Option<Vec<U>>> {
+    let Some(list) = list else { return Ok(None) };
+    if list.get_ref().is_empty() {
+        return source.fail(list.span(), field, "is empty; leave it out for all");
+    }
+    list.get_ref().iter().map(|one| known(one, field)).collect::<Result<_>>().map(Some)
 }
 
 /// A preset, or a network file beside the experiment file: at its path from
