@@ -255,6 +255,7 @@ fn frozen_features_are_judged_by_every_classifier() {
 
 #[test]
 fn an_experiment_ranks_codes() {
+    const THREE: &str = r#"["code", "L1", "code-binary"]"#;
     let dir = scratch(12);
     let network = at(&dir, "small.toml");
     let file = at(&dir, "codes.toml");
@@ -265,7 +266,7 @@ data = {{ name = "sample", train = "photos", test = "photos" }}
 split = {{ train = 100, validation = 20, seed = 1, stratified = true }}
 grid = {{ layers = ["L2"], seeds = [0], regimes = [{{ fraction = 0.5 }}] }}
 finetune = {{ epochs = 2, classifier = {{ hidden = 16 }} }}
-retrieval = {{ layers = ["L2"], features = ["code", "code-binary"], ks = [10] }}
+retrieval = {{ layers = ["L2"], features = {THREE}, ks = [10] }}
 [[method]]
 name = "no pre-training"
 pretrain = "none"
@@ -273,17 +274,26 @@ network = '{network}'
 "#
     );
     std::fs::write(&file, &text).unwrap();
-    let (data, out) = (dir.path().to_str().unwrap(), at(&dir, "out"));
-    let results = at(&dir, "codes.jsonl");
-    let run = ["experiment", "run", &file, "--data", data, "--out", &out, "--results", &results];
-    ok(&run);
-    let line = std::fs::read_to_string(&results).unwrap();
-    let cell: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
-    for (report, features) in [(0, "code"), (1, "code-binary")] {
-        let report = &cell["retrieval"][report];
+    let data = dir.path().to_str().unwrap();
+    let cell = |name: &str| -> serde_json::Value {
+        let (out, results) = (at(&dir, name), at(&dir, &format!("{name}.jsonl")));
+        let run = ["experiment", "run", &file, "--data", data, "--out", &out];
+        ok(&[&run[..], &["--results", &results]].concat());
+        let line = std::fs::read_to_string(&results).unwrap();
+        serde_json::from_str(line.lines().next().unwrap()).unwrap()
+    };
+    let cell_of_three = cell("three");
+    for (report, features) in [(0, "code"), (1, "L1"), (2, "code-binary")] {
+        let report = &cell_of_three["retrieval"][report];
         assert_eq!((&report["gallery"], &report["features"]), (&100.into(), &features.into()));
     }
-    assert_eq!(cell["config"]["finetune"]["classifier"]["hidden"], 16, "{cell}");
+    // Features of one depth are computed together; each ranks as it does alone.
+    for (report, features) in [(1, "L1"), (2, "code-binary")] {
+        std::fs::write(&file, text.replace(THREE, &format!("[\"{features}\"]"))).unwrap();
+        let alone = cell(features);
+        assert_eq!(alone["retrieval"][0], cell_of_three["retrieval"][report]);
+    }
+    assert_eq!(cell_of_three["config"]["finetune"]["classifier"]["hidden"], 16, "{cell_of_three}");
     // Without a hidden layer there is no code, which is said before anything is computed.
     std::fs::write(&file, text.replace(", classifier = { hidden = 16 }", "")).unwrap();
     let fresh = at(&dir, "fresh");

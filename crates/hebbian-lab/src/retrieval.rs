@@ -1,12 +1,13 @@
 //! Every test image against every training image, by the features of a
 //! cell's layer.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
 use hebbian::network::{FeatureLayer, Model};
-use hebbian::train::{self, for_each_features};
+use hebbian::train::{self, for_each_map};
 use hebbian_data::{Dataset, Size};
 use hebbian_search::metrics::{EvaluateOptions, evaluate};
 use hebbian_search::{Gallery, GalleryInfo, GalleryWriter, Item, Matrix, Vectors, search};
@@ -90,36 +91,52 @@ pub(crate) fn rank(
     device: &Device,
     observer: train::Observer<'_>,
 ) -> Result<Ranked> {
-    if asked.features.is_empty() {
-        let layer = FeatureLayer::of(model, None)?;
-        return rank_by(model, layer, sets, asked, folder, device, observer);
-    }
-    let (mut reports, mut strips) = (Vec::new(), Vec::new());
-    for name in &asked.features {
-        let layer = FeatureLayer::of(model, Some(name))?;
-        let mut found = rank_by(model, layer, sets, asked, folder, device, observer)?;
-        found.report["features"] = name.as_str().into();
-        reports.push(found.report);
-        if strips.is_empty() {
-            strips = found.strips;
+    let named = asked.features.iter().map(|name| FeatureLayer::of(model, Some(name)));
+    let layers = match named.collect::<Result<Vec<_>>>()? {
+        none if none.is_empty() => vec![FeatureLayer::of(model, None)?],
+        layers => layers,
+    };
+    let mut reports = vec![serde_json::Value::Null; layers.len()];
+    let mut shown = Vec::new();
+    let depth = |n: usize| layers[n].depth(model);
+    for first in 0..layers.len() {
+        // Features of one depth are computed together.
+        if (0..first).any(|before| depth(before) == depth(first)) {
+            continue;
+        }
+        let together: Vec<usize> =
+            (first..layers.len()).filter(|&n| depth(n) == depth(first)).collect();
+        let of: Vec<FeatureLayer> = together.iter().map(|&n| layers[n]).collect();
+        let mut features =
+            |data, name| features(model, &of, data, (name, folder), device, observer);
+        let gallery = features(sets.0, "indexing")?;
+        let queries = features(sets.1, "queries")?;
+        for (&n, sides) in together.iter().zip(gallery.vectors.iter().zip(&queries.vectors)) {
+            let mut report = rank_by(sides, sets, &queries.rows, asked, observer)?;
+            if n == 0 {
+                shown = strips(model, sets, sides, &queries.rows)?;
+            }
+            if let Some(name) = asked.features.get(n) {
+                report["features"] = name.as_str().into();
+            }
+            reports[n] = report;
         }
     }
-    Ok(Ranked { report: reports.into(), strips })
+    let report = match asked.features.is_empty() {
+        true => reports.swap_remove(0),
+        false => reports.into(),
+    };
+    Ok(Ranked { report, strips: shown })
 }
 
+/// Ranks by features of both sides; `rows` are the positions of what asks.
 fn rank_by(
-    model: &Model,
-    layer: FeatureLayer,
+    (found, asking): (&Gallery, &Gallery),
     (gallery, queries): (&Dataset, &Dataset),
+    rows: &[usize],
     asked: &Retrieval,
-    folder: &Path,
-    device: &Device,
     observer: train::Observer<'_>,
-) -> Result<Ranked> {
-    let files = folder.join("gallery");
-    let (found, _) = features(model, layer, gallery, ("indexing", &files), device, observer)?;
-    let files = folder.join("queries");
-    let (asking, rows) = features(model, layer, queries, ("queries", &files), device, observer)?;
+) -> Result<serde_json::Value> {
     let classes = gallery.classes();
     let known = found.items().map(|item| {
         let class = item.label.as_ref()?;
@@ -133,40 +150,54 @@ fn rank_by(
         truncate: asked.truncate,
     };
     let mut count = counter("ranking", observer);
-    let report = evaluate(&found, &known, &asking, &of_rows, None, &options, &mut count);
+    let report = evaluate(found, &known, asking, &of_rows, None, &options, &mut count);
     let report = report.map_err(as_error)?;
-    let report = serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))?;
-    let strips = strips(model, (gallery, queries), (&found, &asking), &rows)?;
-    Ok(Ranked { report, strips })
+    serde_json::to_value(report).map_err(|e| Error::Data(e.to_string()))
 }
 
-/// Streams the features of a set into a gallery; returns it and the rows of
-/// the images that could be read.
+/// The features of the images of a set that could be read.
+struct Features {
+    /// One gallery for each kind of features asked for.
+    vectors: Vec<Gallery>,
+    /// Positions of the images in the set.
+    rows: Vec<usize>,
+}
+
+/// Streams features of a set, all of one depth, into galleries under `folder`.
 fn features(
     model: &Model,
-    layer: FeatureLayer,
+    layers: &[FeatureLayer],
     data: &Dataset,
     (name, folder): (&str, &Path),
     device: &Device,
     observer: train::Observer<'_>,
-) -> Result<(Gallery, Vec<usize>)> {
-    let dim = layer.len(model);
-    let info = GalleryInfo::new(dim, model.fingerprint()?, "an experiment", layer.to_string());
-    if let Some(parent) = folder.parent() {
-        fs_err::create_dir_all(parent)?;
-    }
-    let mut writer = GalleryWriter::create(folder, info, true).map_err(as_error)?;
+) -> Result<Features> {
+    let fingerprint = model.fingerprint()?;
+    let files = folder.join(name);
+    fs_err::create_dir_all(&files)?;
+    let writer = |layer: &FeatureLayer| {
+        let (dim, layer) = (layer.len(model), layer.to_string());
+        let info = GalleryInfo::new(dim, fingerprint.clone(), "an experiment", &layer);
+        GalleryWriter::create(files.join(layer), info, true).map_err(as_error)
+    };
+    let mut writers: Vec<GalleryWriter> = layers.iter().map(writer).collect::<Result<_>>()?;
+    let depth = layers.first().map_or(0, |layer| layer.depth(model));
     let mut read = Vec::new();
-    for_each_features(model, layer, &data.images(), device, name, observer, |rows, f| {
+    for_each_map(model, depth, &data.images(), device, name, observer, |rows, map| {
         let items = rows.iter().map(|&row| {
             let label = data.label(row).and_then(|l| data.classes().get(l as usize).cloned());
             Item { id: data.id(row), label, ..Item::default() }
         });
         let items: Vec<Item> = items.collect();
         read.extend(rows);
-        writer.push(&items, &f).map_err(as_error)
+        for (writer, layer) in writers.iter_mut().zip(layers) {
+            let features = layer.features(model, Cow::Borrowed(&map))?;
+            writer.push(&items, &features).map_err(as_error)?;
+        }
+        Ok(())
     })?;
-    Ok((writer.finish().map_err(as_error)?, read))
+    let finished = writers.into_iter().map(|writer| writer.finish().map_err(as_error));
+    Ok(Features { vectors: finished.collect::<Result<_>>()?, rows: read })
 }
 
 /// The first query of each of some classes, with its nearest.

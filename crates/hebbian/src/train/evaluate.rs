@@ -26,19 +26,44 @@ pub fn for_each_features(
     device: &Device,
     name: &str,
     observer: Observer<'_>,
-    take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
+    mut take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
-    stream_features(model, layer, images, device.engine().as_mut(), (name, observer), take)
+    let depth = layer.depth(model);
+    for_each_map(model, depth, images, device, name, observer, |rows, map| {
+        take(rows, layer.features(model, map)?)
+    })
 }
 
-/// [`for_each_features`] through an engine that may hold the network already.
-fn stream_features(
+/// Streams images through the first `depth` layers of the model and hands over
+/// the rows and maps of each batch, as [`for_each_features`] does. All features
+/// of that depth can be had from one map: [`FeatureLayer::features`].
+///
+/// # Shapes
+/// Each map: rows x numbers of the map of layer `depth` (the input itself at
+/// depth 0).
+///
+/// # Errors
+/// As [`for_each_features`].
+pub fn for_each_map(
     model: &Model,
-    layer: FeatureLayer,
+    depth: usize,
+    images: &Images,
+    device: &Device,
+    name: &str,
+    observer: Observer<'_>,
+    take: impl FnMut(&[usize], Cow<'_, [f32]>) -> Result<()>,
+) -> Result<Vec<Skipped>> {
+    stream_maps(model, depth, images, device.engine().as_mut(), (name, observer), take)
+}
+
+/// [`for_each_map`] through an engine that may hold the network already.
+fn stream_maps(
+    model: &Model,
+    depth: usize,
     images: &Images,
     engine: &mut dyn Engine,
     (name, observer): (&str, Observer<'_>),
-    mut take: impl FnMut(&[usize], Vec<f32>) -> Result<()>,
+    mut take: impl FnMut(&[usize], Cow<'_, [f32]>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
     observer(Event::Stage { name, done: 0, total: images.len() });
     let order = (0..images.len()).collect();
@@ -50,12 +75,12 @@ fn stream_features(
             continue;
         }
         model.preprocess.apply(&batch, &mut x)?;
-        let map = match layer.depth(model) {
+        let map = match depth {
             0 => Cow::Borrowed(&x[..]),
             depth => Cow::Owned(engine.features(&model.network, depth, &x)?),
         };
         done += batch.rows.len();
-        take(&batch.rows, layer.features(model, map)?)?;
+        take(&batch.rows, map)?;
         observer(Event::Step { done, text: String::new() });
     }
     observer(Event::End);
@@ -104,10 +129,10 @@ pub(super) fn score_with(
         return Err(Error::Data("the model has no classifier; fine-tune it first".into()));
     };
     let mut result = Scores { classes: head.classes(), ..Scores::default() };
-    let last = FeatureLayer::Layer(model.network.depth());
-    let skipped = stream_features(model, last, images, engine, stage, |rows, features| {
+    let depth = model.network.depth();
+    let skipped = stream_maps(model, depth, images, engine, stage, |rows, map| {
         result.rows.extend(rows);
-        result.scores.extend(head.scores(&features));
+        result.scores.extend(head.scores(&map));
         Ok(())
     })?;
     result.skipped = skipped;

@@ -19,7 +19,7 @@ pub use checkpoint::{Checkpoint, Cursor, RunFolder};
 pub use config::{
     FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol, Schedule, VaeConfig,
 };
-pub use evaluate::{Scores, accuracy, for_each_features, score};
+pub use evaluate::{Scores, accuracy, for_each_features, for_each_map, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use metrics::curves;
