@@ -14,7 +14,9 @@ use hebbian::train::Every;
 use hebbian_data::Share;
 
 pub use self::data::{DataCommand, OfficialSet};
-pub use self::experiment::{ExperimentCommand, ExperimentReportArgs, ExperimentRunArgs};
+pub use self::experiment::{
+    ExperimentCommand, ExperimentCompareArgs, ExperimentReportArgs, ExperimentRunArgs,
+};
 pub use self::gallery::{
     CompactArgs, DuplicatesArgs, ExportArgs, GalleryArgs, GalleryCommand, ImportArgs, IndexArgs,
     JoinArgs, RemoveArgs, SearchArgs,

@@ -300,6 +300,60 @@ fn results_kept_elsewhere_are_not_computed_again() {
 }
 
 #[test]
+fn kept_results_are_checked_by_a_sample_and_a_change_is_compared() {
+    let dir = lab();
+    let (file, data) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap());
+    let (kept, out) = (at(&dir, "kept"), at(&dir, "again"));
+    ok(&run(&file, data, &kept, &[]));
+    let sample = run(&file, data, &out, &["--sample", "3"]);
+    let planned = ok(&[&sample[..], &["--dry-run"]].concat());
+    assert!(planned.contains("0 of 3 cells done"), "{planned}");
+    ok(&sample);
+    // From the experiment's file and from the folder of a run.
+    fs::create_dir_all(at(&dir, "results")).unwrap();
+    fs::copy(format!("{kept}/tiny.jsonl"), at(&dir, "results/tiny.jsonl")).unwrap();
+    let compare = ["experiment", "compare", &file, &out];
+    let same = ok(&[&compare[..], &["--within", "0"]].concat());
+    assert!(same.contains("All 3 accuracies are equal."), "{same}");
+    let rest = format!("{} cells are in the earlier results only.", CELLS - 3);
+    assert!(same.contains(&rest) && same.contains("tiny.jsonl"), "{same}");
+
+    // Another rate: what it changed, and that it did.
+    let text = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 0.02 }");
+    fs::write(&file, text).unwrap();
+    let changed = at(&dir, "changed");
+    ok(&run(&file, data, &changed, &[]));
+    let compare = ["experiment", "compare", &kept, &changed];
+    let said = ok(&compare);
+    assert!(said.contains("| 40% | HPCA | 2 | ") && said.contains("| 40% | none | 2 | +0.00 "));
+    assert!(said.contains("HPCA: pretraining.config.lr was 0.001, is 0.02"), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&[&compare[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["accuracy"]["pairs"], CELLS);
+    assert!(
+        json["rankings"]["pairs"].as_u64() > Some(0) && json["probes"]["pairs"].as_u64() > Some(0)
+    );
+    let largest =
+        ["accuracy", "rankings", "probes"].map(|of| json[of]["largest"].as_f64().unwrap());
+    let largest = largest.into_iter().map(f64::abs).fold(0.0, f64::max);
+    assert!(largest > 0.0, "{json}");
+    let below = format!("{}", largest / 2.0);
+    fails(&[&compare[..], &["--within", &below]].concat(), 1, &["points, more than"]);
+    ok(&[&compare[..], &["--within", "100"]].concat());
+
+    // Mistakes.
+    fails(&[&compare[..], &["--within", "-1"]].concat(), 2, &["--within", "from 0 on"]);
+    fails(&run(&file, data, &out, &["--sample", "0"]), 2, &["--sample", "at least 1"]);
+    let missing = at(&dir, "missing.jsonl");
+    fails(&["experiment", "compare", &kept, &missing], 1, &["missing.jsonl"]);
+    let empty = at(&dir, "empty.jsonl");
+    fs::write(&empty, "").unwrap();
+    fails(&["experiment", "compare", &kept, &empty], 2, &["empty.jsonl", "no cell in common"]);
+    fs::write(&empty, "{}\n").unwrap();
+    fails(&["experiment", "compare", &kept, &empty], 1, &["empty.jsonl", "line 1"]);
+}
+
+#[test]
 fn the_vae_is_looked_at_after_each_epoch() {
     let dir = lab();
     let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));

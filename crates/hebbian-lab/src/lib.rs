@@ -25,9 +25,11 @@
 //! - [`run`](mod@run): which cells, the loop over them, shards, locks;
 //! - [`results`]: lines of results;
 //! - [`statistics`], [`summary`], [`markdown`]: what they say together;
+//! - [`compare`]: what changed from one set of results to another;
 //! - [`estimate`]: how long the rest will take.
 
 pub mod cell;
+pub mod compare;
 pub mod data;
 pub mod estimate;
 pub mod frozen;
@@ -52,6 +54,7 @@ pub mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use compare::Comparison;
 pub use data::Data;
 pub use grid::{Cell, grid};
 pub use method::{Method, Pretraining};

@@ -55,7 +55,9 @@ impl<'a> Plan<'a> {
         let mut stages: Vec<Stage<'a>> = Vec::new();
         let mut made: Vec<(&str, u64)> = Vec::new();
         let mut entries = Vec::new();
-        for (index, cell) in grid(experiment).into_iter().enumerate() {
+        let cells = grid(experiment);
+        let mine = options.mine(&cells, experiment.layers.len());
+        for (cell, mine) in cells.into_iter().zip(mine) {
             let Some((_, draw)) = draws.0.iter().find(|(seed, _)| *seed == cell.seed) else {
                 continue;
             };
@@ -76,7 +78,6 @@ impl<'a> Plan<'a> {
                 let result = known.cells.get(job.id()).cloned();
                 job.knowing(result)
             };
-            let mine = options.takes(index, &cell, experiment.layers.len());
             entries.push(Entry { cell, job, stage, mine });
         }
         let (out, results) = (out.to_owned(), options.results.clone());

@@ -30,24 +30,47 @@ pub struct Ranking {
     pub n: usize,
 }
 
+/// What a cell's rankings gave: one report, or one for each of the features
+/// asked for.
+fn reports(cell: &CellResult) -> &[Value] {
+    match &cell.retrieval {
+        None => &[],
+        Some(Value::Array(reports)) => reports,
+        Some(report) => std::slice::from_ref(report),
+    }
+}
+
+fn list<'a>(report: &'a Value, name: &str) -> &'a [Value] {
+    report[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Every precision and mAP of a cell's rankings, as a share of 1, by its name.
+pub(crate) fn quality(cell: &CellResult) -> Vec<(String, f64)> {
+    let mut found = Vec::new();
+    for report in reports(cell) {
+        let features = report["features"].as_str().unwrap_or(&cell.layer);
+        let maps =
+            ["retrieved", "truncated", "relevant"].map(|of| (of, "mAP ", "mean_average_precision"));
+        for (of, kind, place) in maps.into_iter().chain([("precision", "", "precision")]) {
+            found.extend(list(report, place).iter().filter_map(|at| {
+                Some((format!("{kind}{of} of {features} at {}", at["k"]), at[of].as_f64()?))
+            }));
+        }
+    }
+    found
+}
+
 /// Means over the repetitions of what each cell's rankings gave.
 pub(crate) fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
     type Place = (u64, String, String, Option<u64>);
     type Group = (f64, Vec<[Option<f64>; 4]>);
     let mut groups: BTreeMap<Place, Group> = BTreeMap::new();
     for cell in cells {
-        // One report, or one for each of the features asked for.
-        let reports = match &cell.retrieval {
-            None => continue,
-            Some(Value::Array(reports)) => reports.as_slice(),
-            Some(report) => std::slice::from_ref(report),
-        };
-        let maps = reports.iter().flat_map(|report| {
-            let maps = report["mean_average_precision"].as_array().map_or(&[][..], Vec::as_slice);
-            maps.iter().map(move |map| (report, map))
+        let maps = reports(cell).iter().flat_map(|report| {
+            list(report, "mean_average_precision").iter().map(move |map| (report, map))
         });
         for (report, map) in maps {
-            let precisions = report["precision"].as_array().map_or(&[][..], Vec::as_slice);
+            let precisions = list(report, "precision");
             let whole = map["whole_gallery"].as_bool() == Some(true);
             let precision = precisions.iter().find(|p| p["k"] == map["k"]);
             let precision = precision.and_then(|p| p["precision"].as_f64());

@@ -44,6 +44,9 @@ pub struct Options {
     pub fractions: Vec<f64>,
     /// Only these seeds; all if empty.
     pub seeds: Vec<u64>,
+    /// Only so many of these, drawn at random, the same ones each time; all if
+    /// absent.
+    pub sample: Option<usize>,
     /// At most so many.
     pub max_cells: Option<usize>,
     /// A file of results that this run adds its own to; what it holds already
@@ -54,18 +57,32 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether the cell at `index` of the grid is this process's.
-    pub(crate) fn takes(&self, index: usize, cell: &Cell<'_>, layers: usize) -> bool {
+    /// Which cells of a grid with so many layers are this process's.
+    pub(crate) fn mine(&self, cells: &[Cell<'_>], layers: usize) -> Vec<bool> {
+        let mut asked: Vec<usize> = (0..cells.len()).filter(|&i| self.asks(&cells[i])).collect();
+        if let Some(sample) = self.sample {
+            asked
+                .sort_by_cached_key(|&i| *blake3::hash(cells[i].to_string().as_bytes()).as_bytes());
+            asked.truncate(sample);
+        }
+        let mut mine = vec![false; cells.len()];
         // Turned by one whenever layers and shards meet in the same way again:
         // else a shard might be a single layer.
-        let share = self.shard.is_none_or(|s| {
-            (index + index / common_multiple(layers, s.of())) % s.of() == s.index()
-        });
+        let share = |index: usize| {
+            self.shard.is_none_or(|s| {
+                (index + index / common_multiple(layers, s.of())) % s.of() == s.index()
+            })
+        };
+        asked.into_iter().filter(|&i| share(i)).for_each(|i| mine[i] = true);
+        mine
+    }
+
+    /// Whether a cell is among those asked for.
+    fn asks(&self, cell: &Cell<'_>) -> bool {
         let named = |only: &Only| {
             only.method == cell.method.name && only.layer.as_ref().is_none_or(|l| l == cell.layer)
         };
-        share
-            && (self.only.is_empty() || self.only.iter().any(named))
+        (self.only.is_empty() || self.only.iter().any(named))
             && (self.layers.is_empty() || self.layers.iter().any(|l| l == cell.layer))
             && (self.fractions.is_empty() || self.fractions.iter().any(|&f| same(f, cell.fraction)))
             && (self.seeds.is_empty() || self.seeds.contains(&cell.seed))
@@ -129,11 +146,10 @@ mod tests {
             let mut owners = vec![0; cells.len()];
             for options in options {
                 let mut layers: Vec<&str> = Vec::new();
-                for (index, cell) in cells.iter().enumerate() {
-                    if options.takes(index, cell, experiment.layers.len()) {
-                        owners[index] += 1;
-                        layers.push(cell.layer);
-                    }
+                let mine = options.mine(&cells, experiment.layers.len());
+                for index in (0..cells.len()).filter(|&index| mine[index]) {
+                    owners[index] += 1;
+                    layers.push(cells[index].layer);
                 }
                 assert!(layers.contains(&"L1") && layers.contains(&"L2"), "{options:?}");
             }
@@ -149,11 +165,35 @@ mod tests {
             let options = Options { only: vec![text.parse().unwrap()], ..Options::default() };
             options
                 .check(&experiment)
-                .map(|()| cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count())
+                .map(|()| options.mine(&cells, 2).into_iter().filter(|mine| *mine).count())
         };
         assert_eq!((count("HPCA").unwrap(), count("HPCA/L2").unwrap()), (8, 4));
         assert!(count("hpca").unwrap_err().to_string().contains("none, HPCA"));
         assert!(count("HPCA/L7").unwrap_err().to_string().contains("L1, L2"));
+    }
+
+    #[test]
+    fn a_sample_is_of_what_is_asked_for_and_always_the_same() {
+        let experiment = example();
+        let cells = grid(&experiment);
+        let layers = vec!["L2".to_owned()];
+        let of = |sample, shard: Option<&str>| {
+            let shard = shard.map(|shard| shard.parse().unwrap());
+            let options = Options { sample, shard, layers: layers.clone(), ..Options::default() };
+            options.mine(&cells, 2)
+        };
+        let three = of(Some(3), None);
+        let drawn: Vec<&Cell<'_>> =
+            cells.iter().zip(&three).filter(|(_, m)| **m).map(|(c, _)| c).collect();
+        assert!(drawn.len() == 3 && drawn.iter().all(|cell| cell.layer == "L2"), "{drawn:?}");
+        // Not the first three, and part of any larger sample.
+        assert!(drawn.iter().any(|cell| cell.seed != 7 || cell.fraction > 0.1), "{drawn:?}");
+        assert!(three.iter().zip(of(Some(5), None)).all(|(three, five)| five || !three));
+        assert_eq!(of(Some(99), None), of(None, None));
+        // Shards part the sample, not the grid before it.
+        let parts = ["1/2", "2/2"].map(|shard| of(Some(3), Some(shard)));
+        let whole: Vec<bool> = parts[0].iter().zip(&parts[1]).map(|(a, b)| a ^ b).collect();
+        assert_eq!(whole, three);
     }
 
     #[test]
@@ -163,7 +203,7 @@ mod tests {
             let cells = grid(&experiment);
             options
                 .check(&experiment)
-                .map(|()| cells.iter().enumerate().filter(|(i, c)| options.takes(*i, c, 2)).count())
+                .map(|()| options.mine(&cells, 2).into_iter().filter(|mine| *mine).count())
         };
         // Two methods and layers; three seeds of 10%, one of 100%.
         let layers = vec!["L2".to_owned()];

@@ -31,7 +31,7 @@ Examples:
     --results experiments/results/cifar10-table-1.jsonl        (only what is missing)
   hebb experiment run FILE --data DATA --out OUT --shard 1/2 &    (two processes)
   hebb experiment run FILE --data DATA --out OUT --shard 2/2")]
-    Run(ExperimentRunArgs),
+    Run(Box<ExperimentRunArgs>),
     /// Print the table of an experiment as Markdown, and draw its page.
     #[command(after_help = "\
 The results are those in OUT, or those kept beside the experiment file in
@@ -42,6 +42,21 @@ Examples:
   hebb experiment report runs/table-1 --html table-1.html
   hebb experiment report experiments/cifar10-table-1.toml")]
     Report(ExperimentReportArgs),
+    /// Compare two sets of results, run by run.
+    #[command(after_help = "\
+Cells are paired by amount of labels, method, layer and seed, pre-trainings by
+method and seed. Prints what accuracy changed by, place by place, with its
+interval; how many accuracies, rankings and probes are equal, and the largest
+difference; the settings that differ.
+
+Either side is a file of results, the OUT folder of a run, or an experiment
+file, which stands for the results kept beside it in results/NAME.jsonl.
+
+Examples:
+  hebb experiment compare runs/before runs/after       (a rule was changed)
+  hebb experiment run FILE --data DATA --out again --sample 5
+  hebb experiment compare FILE again --within 1        (are kept results right?)")]
+    Compare(ExperimentCompareArgs),
 }
 
 /// `hebb experiment run`
@@ -71,6 +86,9 @@ pub struct ExperimentRunArgs {
     /// Only cells of these seeds, such as 0,1.
     #[arg(long, value_name = "SEED", value_delimiter = ',')]
     pub seed: Vec<u64>,
+    /// Only so many of these cells, drawn at random, the same ones each time.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub sample: Option<usize>,
     /// Stop after so many cells.
     #[arg(long, value_name = "N")]
     pub max_cells: Option<usize>,
@@ -102,6 +120,33 @@ fn share(text: &str) -> Result<f64, String> {
     };
     let share = number.trim().parse::<f64>().map(|number| number / whole);
     share.map_err(|_| format!("'{text}' is no share of the labels; say 5% or 0.05"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|_| format!("'{text}' is no number of cells"))?;
+    if number == 0 { Err("must be at least 1".into()) } else { Ok(number) }
+}
+
+/// `hebb experiment compare`
+#[derive(Args)]
+pub struct ExperimentCompareArgs {
+    /// The earlier results.
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The later ones.
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// Fail if any difference is larger than so many points.
+    #[arg(long, value_name = "POINTS", value_parser = points, allow_negative_numbers = true)]
+    pub within: Option<f64>,
+    /// Write the comparison as JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let points = text.parse::<f64>().ok().filter(|points| *points >= 0.0);
+    points.ok_or_else(|| format!("'{text}' is no number of points from 0 on"))
 }
 
 /// `hebb experiment report`

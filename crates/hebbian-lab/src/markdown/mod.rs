@@ -1,9 +1,12 @@
 //! Tables as Markdown: accuracy and gains here.
 
+mod compared;
 mod convergence;
 mod rankings;
 
 use std::path::Path;
+
+pub use compared::compared;
 
 use crate::Summary;
 use crate::grid::percent;
@@ -19,13 +22,12 @@ fn value(place: &Place) -> Option<String> {
     })
 }
 
-/// A place's gain over the baseline: `+1.20 ± 0.42`.
-fn gain(place: &Place) -> Option<String> {
-    let gain = place.gain.as_ref()?;
-    Some(match gain.half_width {
-        None => format!("{:+.2}", gain.mean),
-        Some(half_width) => format!("{:+.2} ± {half_width:.2}", gain.mean),
-    })
+/// A difference in points: `+1.20 ± 0.42`.
+fn difference(points: &Sample) -> String {
+    match points.half_width {
+        None => format!("{:+.2}", points.mean),
+        Some(half_width) => format!("{:+.2} ± {half_width:.2}", points.mean),
+    }
 }
 
 /// Whether places of a row rest on different numbers of runs.
@@ -70,7 +72,7 @@ pub fn table(summary: &Summary<'_>, file: &Path) -> String {
     let mut text =
         format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
     text += &format!("{}\n\n", again(summary, file));
-    text += &head(summary);
+    text += &head(&e.layers);
     for regime in &e.regimes {
         for method in &summary.methods {
             let row = summary.row(regime.fraction, method);
@@ -110,8 +112,7 @@ fn again(summary: &Summary<'_>, file: &Path) -> String {
     format!("Again: `hebb experiment run {file} --data DATA --out OUT`, where DATA holds {holds}.")
 }
 
-fn head(summary: &Summary<'_>) -> String {
-    let layers = &summary.experiment.layers;
+fn head(layers: &[String]) -> String {
     let names = format!("| labels | method | n | {} |\n", layers.join(" | "));
     names + &format!("|---|---|---|{}\n", "---|".repeat(layers.len()))
 }
@@ -136,7 +137,7 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
     format!(
         "Gain over {baseline}, points: the mean of the differences between runs of the same split \
          and labels, ± its 95% interval.\n\n{}{text}\n",
-        head(summary)
+        head(&summary.experiment.layers)
     )
 }
 
@@ -156,7 +157,7 @@ fn cell(place: &Place, row: &[&Place]) -> String {
 /// A place's gain as it is printed.
 fn gain_cell(place: &Place, row: &[&Place]) -> String {
     let n = place.gain.as_ref().filter(|_| pairs_differ(row)).map(Sample::n);
-    shown(gain(place), n)
+    shown(place.gain.as_ref().map(difference), n)
 }
 
 /// A value, with its own n where that is not the row's.

@@ -1,5 +1,6 @@
 //! `hebb experiment`: one committed file, one command, one table.
 
+mod compare;
 mod page;
 mod pictures;
 mod report;
@@ -25,6 +26,7 @@ pub fn run(command: &ExperimentCommand) -> Result<()> {
     match command {
         ExperimentCommand::Run(args) => run_file(args),
         ExperimentCommand::Report(args) => report::run(args),
+        ExperimentCommand::Compare(args) => compare::run(args),
     }
 }
 
@@ -38,6 +40,7 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
         layers: args.layer.clone(),
         fractions: args.labels.clone(),
         seeds: args.seed.clone(),
+        sample: args.sample,
         max_cells: args.max_cells,
         results: args.results.clone(),
         ..Options::default()

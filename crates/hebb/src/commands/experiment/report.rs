@@ -32,6 +32,16 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
     Ok(())
 }
 
+/// The results that a path stands for: a file of them, an OUT folder, or an
+/// experiment file with results kept beside it; and the file they are in.
+pub(super) fn kept(of: &Path) -> Result<(Vec<Line>, PathBuf)> {
+    if of.extension().is_some_and(|e| e == "jsonl") {
+        return Ok((results::read(of)?, of.to_owned()));
+    }
+    let (file, out) = places(of)?;
+    lines(&Experiment::read(&file)?, &file, out, None)
+}
+
 /// The experiment file, and the OUT folder if that is what was given.
 fn places(of: &Path) -> Result<(PathBuf, Option<&Path>)> {
     if !of.is_dir() {

@@ -1,0 +1,107 @@
+//! What changed from one set of results to another.
+
+use super::{are_uneven, difference, escaped, head, shown};
+use crate::compare::{Change, Comparison, Spread};
+use crate::grid::percent;
+use crate::spec::same;
+
+/// The table: a row for each amount of labels and method, a column for each
+/// layer; below it, how many pairs are equal, how far the others are apart, and
+/// what else is not the same.
+pub fn compared(found: &Comparison) -> String {
+    let mut layers: Vec<String> = found.places.iter().map(|place| place.layer.clone()).collect();
+    layers.sort();
+    layers.dedup();
+    let mut text = String::new();
+    if !found.places.is_empty() {
+        text += "Accuracy, later minus earlier, points: the mean over the seeds that both have, \
+                 ± its 95% interval.\n\n";
+        text += &head(&layers);
+    }
+    let one_row = |a: &Change, b: &Change| same(a.fraction, b.fraction) && a.method == b.method;
+    for row in found.places.chunk_by(one_row) {
+        let n = |place: &Change| place.points.n();
+        let counts = || row.iter().map(n);
+        let uneven = are_uneven(counts());
+        let cell = |layer: &String| {
+            let place = row.iter().find(|place| place.layer == *layer);
+            shown(place.map(|p| difference(&p.points)), place.map(n).filter(|_| uneven))
+        };
+        let cells: Vec<String> = layers.iter().map(cell).collect();
+        let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+        let n = if uneven { format!("{least}–{most}") } else { most.to_string() };
+        let (labels, method) = (percent(row[0].fraction), escaped(&row[0].method));
+        text += &format!("| {labels}% | {method} | {n} | {} |\n", cells.join(" | "));
+    }
+    if !found.places.is_empty() {
+        text.push('\n');
+    }
+    for (what, spread) in found.spreads() {
+        text += &summed(what, spread);
+    }
+    for (cells, of) in [(found.only_before, "earlier"), (found.only_after, "later")] {
+        if cells > 0 {
+            text += &format!("{cells} cells are in the {of} results only.\n");
+        }
+    }
+    for setting in &found.settings {
+        text += &format!("Another setting: {setting}.\n");
+    }
+    if found.other_inputs > 0 {
+        let n = found.other_inputs;
+        text += &format!(
+            "{n} pairs have the same settings, but not the same images, labels or network.\n"
+        );
+    }
+    text
+}
+
+fn summed(what: &str, spread: &Spread) -> String {
+    let Spread { pairs, same, mean, largest, of } = spread;
+    match (*pairs, *pairs == *same) {
+        (0, _) => String::new(),
+        (pairs, true) => format!("All {pairs} {what} are equal.\n"),
+        (pairs, false) => format!(
+            "{same} of {pairs} {what} are equal; mean difference {mean:+.3} points, largest \
+             {largest:+.2} ({of}).\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::cell;
+
+    #[test]
+    fn a_row_for_each_method_a_column_for_each_layer() {
+        let before = [
+            cell("HPCA", "L1", 0.1, 7, 0.40),
+            cell("HPCA", "L1", 0.1, 8, 0.42),
+            cell("HPCA", "L2", 0.1, 7, 0.30),
+            cell("a|b", "L2", 1.0, 7, 0.30),
+        ];
+        let after = [
+            cell("HPCA", "L1", 0.1, 7, 0.41),
+            cell("HPCA", "L1", 0.1, 8, 0.43),
+            cell("HPCA", "L2", 0.1, 7, 0.30),
+            cell("a|b", "L2", 1.0, 7, 0.25),
+            cell("a|b", "L1", 1.0, 7, 0.25),
+        ];
+        let text = compared(&Comparison::new(&before, &after));
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(
+            rows,
+            [
+                "| labels | method | n | L1 | L2 |",
+                "|---|---|---|---|---|",
+                "| 10% | HPCA | 1–2 | +1.00 ± 0.00, n = 2 | +0.00, n = 1 |",
+                "| 100% | a\\|b | 1 | – | -5.00 |",
+            ]
+        );
+        assert!(text.contains("1 of 4 accuracies are equal; mean difference -0.750 points, largest -5.00 (a|b L2, 100% of the labels, seed 7)."), "{text}");
+        assert!(text.contains("\n1 cells are in the later results only.\n"), "{text}");
+        let same = compared(&Comparison::new(&before, &before));
+        assert!(same.contains("All 4 accuracies are equal."), "{same}");
+    }
+}
