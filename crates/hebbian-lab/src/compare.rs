@@ -113,6 +113,9 @@ impl Comparison {
             let group = points.entry((share, method.to_owned(), layer.to_owned()));
             let group = group.or_insert((before.fraction, Vec::new()));
             group.1.push(100.0 * (after.accuracy - before.accuracy));
+            if before.data != after.data {
+                settings.insert(format!("the data was {}, is {}", before.data, after.data));
+            }
             differing(method, "", (&before.config, &after.config), &mut settings);
             let renamed = before.id.as_ref().zip(after.id.as_ref()).is_some_and(|(a, b)| a != b);
             found.other_inputs += usize::from(renamed && before.config == after.config);
@@ -258,6 +261,9 @@ mod tests {
                 c.id = Some("4567".into());
             })
         };
+        let elsewhere = with(before.clone(), |c| c.data = "photos".into());
+        let found = Comparison::new(std::slice::from_ref(&before), &[elsewhere]);
+        assert_eq!(found.settings, ["the data was pictures, is photos"]);
         let changed = Comparison::new(&[settings(0.1, json!(null))], &[settings(0.2, json!([1]))]);
         assert_eq!(
             changed.settings,

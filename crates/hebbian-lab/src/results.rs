@@ -155,6 +155,24 @@ pub fn sorted(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
     by_place.into_values().collect()
 }
 
+/// What cells were computed by: versions of the program, machines with their
+/// devices; none of no cells.
+pub fn origins<'a>(cells: impl Iterator<Item = &'a CellResult> + Clone) -> Option<String> {
+    let versions = distinct(cells.clone().map(|cell| cell.code_version.as_str()));
+    let machines: Vec<String> =
+        cells.map(|cell| format!("{} ({})", cell.machine, cell.device)).collect();
+    let machines = distinct(machines.iter().map(String::as_str));
+    (!versions.is_empty()).then(|| format!("hebb {}; {}", versions.join(", "), machines.join("; ")))
+}
+
+/// Each once, in order.
+pub(crate) fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = of.collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Reads a file of lines.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::ranking::{Ranking, rankings};
-use crate::results::{CellResult, Line, Probe, StageResult};
+use crate::results::{CellResult, Line, Probe, StageResult, distinct, origins};
 use crate::spec::same;
 use crate::statistics::Sample;
 use crate::{Cell, Experiment, grid};
@@ -183,24 +183,10 @@ impl<'a> Summary<'a> {
         notes
     }
 
-    /// What the results come from: the program's versions, machines with their
-    /// devices.
+    /// What the results come from: see [`origins`].
     pub fn origins(&self) -> Option<String> {
-        let versions = distinct(self.cells.iter().map(|cell| cell.code_version.as_str()));
-        let machines = self.cells.iter().map(|cell| format!("{} ({})", cell.machine, cell.device));
-        let mut machines: Vec<String> = machines.collect();
-        machines.sort();
-        machines.dedup();
-        let (versions, machines) = (versions.join(", "), machines.join("; "));
-        (!self.cells.is_empty()).then(|| format!("hebb {versions}; {machines}"))
+        origins(self.cells.iter())
     }
-}
-
-fn distinct<'a>(of: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut all: Vec<&str> = of.collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }
 
 /// Whether a record of settings is of this file's method as it is now: a result

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use hebbian_lab::{Comparison, markdown};
+use hebbian_lab::results::origins;
+use hebbian_lab::{Comparison, Line, markdown};
 use serde_json::json;
 
 use super::{report::kept, unusable};
@@ -23,8 +24,7 @@ pub fn run(args: &ExperimentCompareArgs) -> Result<()> {
     if args.json {
         print_json(&as_json(&found))?;
     } else {
-        let name = |path: &Path| path.display().to_string();
-        say!("From {} to {}.\n", name(&earlier), name(&later));
+        say!("Earlier: {}\nLater: {}\n", origin(&earlier, &before), origin(&later, &after));
         say!("{}", markdown::compared(&found).trim_end());
     }
     let (most, largest) = (args.within.unwrap_or(f64::INFINITY), found.largest());
@@ -32,6 +32,16 @@ pub fn run(args: &ExperimentCompareArgs) -> Result<()> {
         bail!("{}: {:+.2} points, more than {most} apart", largest.of, largest.largest);
     }
     Ok(())
+}
+
+/// A file of results, and what they were computed by.
+fn origin(path: &Path, lines: &[Line]) -> String {
+    let cells = lines.iter().filter_map(|line| match line {
+        Line::Cell(cell) => Some(&**cell),
+        Line::Stage(_) => None,
+    });
+    let by = origins(cells).map(|by| format!(", by {by}")).unwrap_or_default();
+    format!("{}{by}", path.display())
 }
 
 fn as_json(found: &Comparison) -> serde_json::Value {
