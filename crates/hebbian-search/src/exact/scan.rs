@@ -18,14 +18,21 @@ const CANDIDATE_BYTES: usize = 256 << 20;
 pub(super) const BLOCK_QUERIES: usize = 16 * PRODUCT_QUERIES;
 /// Memory for a block of queries, and for a tile of the gallery, in bytes.
 const ROWS_BYTES: usize = 64 << 20;
-/// Most gallery vectors in a tile.
-pub(super) const TILE_ROWS: usize = 8 * PRODUCT_ROWS;
-/// Memory for the products of a block with a tile, in bytes, so that they stay in the cache.
-const PRODUCT_BYTES: usize = 16 << 20;
+/// A tile whose products stay in the cache.
+pub(super) const TILE: Most = Most { rows: 8 * PRODUCT_ROWS, product_bytes: 16 << 20 };
 /// Products that are looked at together, one comparison each, before any candidate is.
 pub(super) const STRETCH: usize = 16;
 /// Rankings held as [`Hit`]s at a time.
 const RANKINGS: usize = 32;
+
+/// How large a tile of the gallery may be.
+#[derive(Clone, Copy)]
+pub(super) struct Most {
+    /// Gallery vectors in it.
+    pub(super) rows: usize,
+    /// Memory for its products with a block of queries.
+    pub(super) product_bytes: usize,
+}
 
 /// The buffers of a scan whose matrix products run in precision `T`.
 pub(super) struct Scan<'a, T> {
@@ -59,7 +66,7 @@ impl<'a, T: Precision> Scan<'a, T> {
             tile: Tile::default(),
             products: Buffer::default(),
             candidates: (0..block).map(|_| Candidates::new(k, gallery.len())).collect(),
-            tile_rows: tile_rows::<T>(block, origin.len()),
+            tile_rows: tile_rows::<T>(block, origin.len(), TILE),
         }
     }
 
@@ -190,9 +197,9 @@ pub(super) fn block_queries<T>(dim: usize) -> usize {
 
 /// Gallery vectors of a tile for blocks of `block` queries: whole groups where possible; at least
 /// a panel, however many dimensions there are.
-pub(super) fn tile_rows<T: Precision>(block: usize, dim: usize) -> usize {
-    let rows = PRODUCT_BYTES / (block * size_of::<T>());
-    let rows = rows.min(rows_in_memory::<T>(dim)).min(TILE_ROWS);
+pub(super) fn tile_rows<T: Precision>(block: usize, dim: usize, most: Most) -> usize {
+    let rows = most.product_bytes / (block * size_of::<T>());
+    let rows = rows.min(rows_in_memory::<T>(dim)).min(most.rows);
     match rows / PRODUCT_ROWS * PRODUCT_ROWS {
         0 => (rows / T::PANEL).max(1) * T::PANEL,
         rows => rows,

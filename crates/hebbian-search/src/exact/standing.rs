@@ -12,8 +12,8 @@ use rayon::prelude::*;
 
 use super::check_sides;
 use super::distance::ErrorBound;
-use super::panel::{Queries, Tile, origin, read_rows};
-use super::scan::{block_queries, multiply, products_of, tile_rows};
+use super::panel::{PRODUCT_ROWS, Queries, Tile, origin, read_rows};
+use super::scan::{Most, block_queries, multiply, products_of, tile_rows};
 use super::squared::squared_distance;
 use crate::Result;
 use crate::gemm::STRIP;
@@ -22,6 +22,9 @@ use crate::vectors::Vectors;
 
 /// Memory for the standings of one block of queries, in bytes.
 const STANDING_BYTES: usize = 256 << 20;
+/// A tile of the gallery whose products are more than the cache holds: for each tile a query's
+/// standing comes from memory, in no order, so that the more is counted at a time, the better.
+pub(super) const TILE: Most = Most { rows: 32 * PRODUCT_ROWS, product_bytes: 64 << 20 };
 /// Bytes that a vector of its class takes of a query, those on the way included.
 const BYTES: usize = 64;
 /// Rows of a class that one task computes the distances to.
@@ -226,7 +229,7 @@ pub(crate) fn for_each_standing(
     let largest = asked.iter().filter_map(of_class).map(Vec::len).max().unwrap_or(0);
     let block = STANDING_BYTES / (BYTES * largest.max(1));
     let block = block.clamp(1, block_queries::<f64>(dim)).min(queries.len().max(1));
-    let tile_rows = tile_rows::<f64>(block, dim);
+    let tile_rows = tile_rows::<f64>(block, dim, TILE);
     let (mut loaded, mut tile) = (Queries::<f64>::default(), Tile::<f64>::default());
     let mut products = Buffer::default();
     for start in (0..queries.len()).step_by(block) {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::distance::{ErrorBound, reported};
 use super::panel::{PRODUCT_ROWS, Queries, Tile};
-use super::scan::{BLOCK_QUERIES, TILE_ROWS};
+use super::scan::{BLOCK_QUERIES, TILE};
 use super::*;
 use crate::Matrix;
 
@@ -279,12 +279,12 @@ fn assert_bound<T: Precision>(kind: Kind, gallery: &Matrix, queries: &Matrix) {
 fn blocks_and_tiles_join_without_a_seam() {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut matrix = |kind, n| Matrix::new(3, features(kind, n, 3, &mut random)).unwrap();
-    let gallery = matrix(Kind::Uniform, TILE_ROWS + 300);
+    let gallery = matrix(Kind::Uniform, TILE.rows + 300);
     assert_exact(&gallery, &matrix(Kind::Uniform, BLOCK_QUERIES + 70), Some(10));
     assert_exact(&gallery, &matrix(Kind::Uniform, 600), None);
-    let gallery = matrix(Kind::Duplicates, TILE_ROWS + 300);
+    let gallery = matrix(Kind::Duplicates, TILE.rows + 300);
     assert_exact(&gallery, &matrix(Kind::Duplicates, 3), Some(10));
-    let gallery = matrix(Kind::Binary, 2 * TILE_ROWS + 300);
+    let gallery = matrix(Kind::Binary, 2 * TILE.rows + 300);
     assert_exact(&gallery, &matrix(Kind::Binary, 3), Some(10));
 }
 
@@ -295,8 +295,8 @@ fn standings_join_without_a_seam() {
     let labels = |n: usize| (0..n).map(|i| Some(i as u32 % 7)).collect::<Vec<_>>();
     for (kind, n, m) in [
         (Kind::Uniform, 300, BLOCK_QUERIES + 70),
-        (Kind::Uniform, TILE_ROWS + 300, 60),
-        (Kind::Binary, 2 * TILE_ROWS + 300, 3),
+        (Kind::Uniform, standing::TILE.rows + 300, 60),
+        (Kind::Binary, 2 * standing::TILE.rows + 300, 3),
     ] {
         let (gallery, queries) = (matrix(kind, n), matrix(kind, m));
         assert_standings(&gallery, &queries, &labels(n), &labels(m), None);

@@ -6,7 +6,7 @@ use super::SINGLE_DIM;
 use super::distance::ErrorBound;
 use super::panel::{PRODUCT_ROWS, Queries, Tile, origin};
 use super::precision::Precision;
-use super::scan::{STRETCH, any_below, block_queries, multiply, products_of, tile_rows};
+use super::scan::{STRETCH, TILE, any_below, block_queries, multiply, products_of, tile_rows};
 use super::squared::squared_distance;
 use crate::Result;
 use crate::duplicates::Groups;
@@ -53,7 +53,7 @@ fn link<T: Precision>(
     let (len, dim) = (vectors.len(), origin.len());
     let bound = ErrorBound::new::<T>(dim);
     let block = block_queries::<T>(dim);
-    let tile_rows = tile_rows::<T>(block, dim);
+    let tile_rows = tile_rows::<T>(block, dim, TILE);
     let (mut queries, mut tile) = (Queries::<T>::default(), Tile::<T>::default());
     let mut products = Buffer::default();
     let (mut a, mut b) = (Vec::new(), Vec::new());
