@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::grid::percent;
+use crate::grid::sentence;
 use crate::ranking::quality;
 use crate::results::{CellResult, Line, Probe, StageResult};
 use crate::statistics::Sample;
@@ -79,12 +79,11 @@ impl Spread {
 type Place<'a> = (u64, &'a str, &'a str, u64);
 
 fn place(cell: &CellResult) -> Place<'_> {
-    ((cell.fraction * 1e9).round() as u64, &cell.method, &cell.layer, cell.seed)
+    (cell.share(), &cell.method, &cell.layer, cell.seed)
 }
 
 fn name(cell: &CellResult) -> String {
-    let CellResult { method, layer, fraction, seed, .. } = cell;
-    format!("{method} {layer}, {}% of the labels, seed {seed}", percent(*fraction))
+    sentence(&cell.method, &cell.layer, cell.fraction, cell.seed)
 }
 
 impl Comparison {

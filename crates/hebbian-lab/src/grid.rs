@@ -21,8 +21,13 @@ pub struct Cell<'a> {
 impl std::fmt::Display for Cell<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { method, layer, fraction, seed, .. } = self;
-        write!(f, "{} {layer}, {}% of the labels, seed {seed}", method.name, percent(*fraction))
+        f.write_str(&sentence(&method.name, layer, *fraction, *seed))
     }
+}
+
+/// What a cell is called wherever people read of it.
+pub(crate) fn sentence(method: &str, layer: &str, fraction: f64, seed: u64) -> String {
+    format!("{method} {layer}, {}% of the labels, seed {seed}", percent(fraction))
 }
 
 /// The part of the grid that a method is run on: what an ablation asks need not

@@ -76,13 +76,12 @@ pub(crate) fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
             let precision = precision.and_then(|p| p["precision"].as_f64());
             let of = |name: &str| map[name].as_f64();
             let values = [precision, of("retrieved"), of("truncated"), of("relevant")];
-            let share = (cell.fraction * 1e9).round() as u64;
             let k = map["k"].as_u64().filter(|_| !whole);
             let layer = match report["features"].as_str() {
                 None => cell.layer.clone(),
                 Some(features) => format!("{}: {features}", cell.layer),
             };
-            let place = (share, cell.method.clone(), layer, k);
+            let place = (cell.share(), cell.method.clone(), layer, k);
             groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);
         }
     }

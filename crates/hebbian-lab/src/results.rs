@@ -81,6 +81,13 @@ pub struct CellResult {
     pub finished: Option<u64>,
 }
 
+impl CellResult {
+    /// Its share of the labels, in billionths: a number to sort and look up by.
+    pub(crate) fn share(&self) -> u64 {
+        (self.fraction * 1e9).round() as u64
+    }
+}
+
 /// What a stage took, and what it was like on the way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageResult {
@@ -135,8 +142,7 @@ impl Line {
     fn place(&self) -> (u8, String, u64, String, String, u64) {
         match self {
             Self::Cell(c) => {
-                let share = (c.fraction * 1e9).round() as u64;
-                (0, c.experiment.clone(), share, c.method.clone(), c.layer.clone(), c.seed)
+                (0, c.experiment.clone(), c.share(), c.method.clone(), c.layer.clone(), c.seed)
             }
             Self::Stage(s) => (1, s.experiment.clone(), 0, s.method.clone(), String::new(), s.seed),
         }

@@ -1,6 +1,6 @@
 //! What changed from one set of results to another.
 
-use super::{are_uneven, difference, escaped, head, shown};
+use super::{are_uneven, difference, escaped, head, least_to_most, shown};
 use crate::compare::{Change, Comparison, Spread};
 use crate::grid::percent;
 use crate::spec::same;
@@ -21,15 +21,14 @@ pub fn compared(found: &Comparison) -> String {
     let one_row = |a: &Change, b: &Change| same(a.fraction, b.fraction) && a.method == b.method;
     for row in found.places.chunk_by(one_row) {
         let n = |place: &Change| place.points.n();
-        let counts = || row.iter().map(n);
-        let uneven = are_uneven(counts());
+        let counts = row.iter().map(n);
+        let uneven = are_uneven(counts.clone());
         let cell = |layer: &String| {
             let place = row.iter().find(|place| place.layer == *layer);
             shown(place.map(|p| difference(&p.points)), place.map(n).filter(|_| uneven))
         };
         let cells: Vec<String> = layers.iter().map(cell).collect();
-        let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
-        let n = if uneven { format!("{least}–{most}") } else { most.to_string() };
+        let n = least_to_most(counts);
         let (labels, method) = (percent(row[0].fraction), escaped(&row[0].method));
         text += &format!("| {labels}% | {method} | {n} | {} |\n", cells.join(" | "));
     }

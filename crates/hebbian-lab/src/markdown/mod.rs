@@ -56,8 +56,12 @@ pub fn pairs(row: &[&Place]) -> String {
 }
 
 fn counted(row: &[&Place], sample: impl Fn(&Place) -> Option<&Sample>) -> String {
-    let counts = || row.iter().map(|place| sample(place).map_or(0, Sample::n));
-    match (counts().min().unwrap_or(0), counts().max().unwrap_or(0)) {
+    least_to_most(row.iter().map(|place| sample(place).map_or(0, Sample::n)))
+}
+
+/// One number, or the least and most.
+fn least_to_most(counts: impl Iterator<Item = usize> + Clone) -> String {
+    match (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0)) {
         (_, 0) => "–".into(),
         (least, most) if least == most => most.to_string(),
         (least, most) => format!("{least}–{most}"),
