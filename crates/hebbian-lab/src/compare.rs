@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::grid::sentence;
 use crate::ranking::quality;
-use crate::results::{CellResult, Line, Probe, StageResult};
+use crate::results::{CellResult, Line, Probe, StageResult, origins};
 use crate::statistics::Sample;
 
 /// What changed from one set of results to another.
@@ -29,6 +29,8 @@ pub struct Comparison {
     pub only_after: usize,
     /// Settings that differ, each once, in words.
     pub settings: Vec<String>,
+    /// What the cells that both have were computed by, earlier and later.
+    pub by: [Option<String>; 2],
     /// Pairs whose settings are the same, but not their images, labels or
     /// network: the hash of all that decides them differs.
     pub other_inputs: usize,
@@ -95,6 +97,10 @@ impl Comparison {
         let mut found = Self {
             only_before: cells.keys().filter(|place| !later.contains_key(*place)).count(),
             only_after: later.keys().filter(|place| !cells.contains_key(*place)).count(),
+            by: [
+                origins(pairs(&cells, &later).map(|(_, (before, _))| before)),
+                origins(pairs(&cells, &later).map(|(_, (_, after))| after)),
+            ],
             ..Self::default()
         };
         let mut settings = BTreeSet::new();
@@ -181,7 +187,7 @@ fn parted(lines: &[Line]) -> (Cells<'_>, Stages<'_>) {
 fn pairs<'m, K: Ord + Copy, V>(
     before: &'m BTreeMap<K, &'m V>,
     after: &'m BTreeMap<K, &'m V>,
-) -> impl Iterator<Item = (K, (&'m V, &'m V))> {
+) -> impl Iterator<Item = (K, (&'m V, &'m V))> + Clone {
     before.iter().filter_map(|(key, &value)| Some((*key, (value, *after.get(key)?))))
 }
 
@@ -248,6 +254,7 @@ mod tests {
         assert!((mean + 2.0 / 3.0).abs() < 1e-9 && (largest + 3.0).abs() < 1e-9);
         assert_eq!(of, "HPCA L1, 10% of the labels, seed 8");
         assert!(found.settings.is_empty() && found.other_inputs == 0);
+        assert!(found.by.iter().all(Option::is_some));
         assert!(Comparison::new(&before, &[]).is_empty() && !found.is_empty());
     }
 

@@ -72,7 +72,9 @@ pub struct Outcome {
     pub done: usize,
     /// How many of those are known from the results given.
     pub known: usize,
-    /// Cells that can't be done, and why.
+    /// Cells whose pre-training diverged, which is a result, and how.
+    pub diverged: Vec<(String, String)>,
+    /// Cells whose fine-tuning diverged, and how.
     pub failed: Vec<(String, String)>,
 }
 
@@ -203,10 +205,14 @@ pub fn run(
     let lines = plan.collect()?;
     let done = mine.iter().filter(|entry| entry.job.is_done()).count();
     let known = mine.iter().filter(|entry| entry.job.is_known()).count();
-    let failed = mine.iter().filter_map(|entry| {
-        Some((entry.cell.to_string(), worker.failed.get(entry.job.id())?.clone()))
-    });
-    Ok(Outcome { lines, cells: mine.len(), done, known, failed: failed.collect() })
+    let (mut diverged, mut failed) = (Vec::new(), Vec::new());
+    let no_model = plan.diverged()?;
+    for entry in &mine {
+        let Some(problem) = worker.failed.get(entry.job.id()) else { continue };
+        let of = if no_model[entry.stage] { &mut diverged } else { &mut failed };
+        of.push((entry.cell.to_string(), problem.clone()));
+    }
+    Ok(Outcome { lines, cells: mine.len(), done, known, diverged, failed })
 }
 
 /// Whether the run goes on with the next cell.

@@ -10,7 +10,8 @@ use crate::spec::same;
 /// what else is not the same.
 pub fn compared(found: &Comparison) -> String {
     let mut layers: Vec<String> = found.places.iter().map(|place| place.layer.clone()).collect();
-    layers.sort();
+    // L10 after L9.
+    layers.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     layers.dedup();
     let mut text = String::new();
     if !found.places.is_empty() {

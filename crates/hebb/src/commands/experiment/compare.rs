@@ -1,10 +1,7 @@
 //! `hebb experiment compare`
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
-use hebbian_lab::results::origins;
-use hebbian_lab::{Comparison, Line, markdown};
+use hebbian_lab::{Comparison, markdown};
 use serde_json::json;
 
 use super::{report::kept, unusable};
@@ -24,7 +21,10 @@ pub fn run(args: &ExperimentCompareArgs) -> Result<()> {
     if args.json {
         print_json(&as_json(&found))?;
     } else {
-        say!("Earlier: {}\nLater: {}\n", origin(&earlier, &before), origin(&later, &after));
+        let by = |by: &Option<String>| by.as_ref().map(|by| format!(", by {by}"));
+        let [first, second] = found.by.each_ref().map(|origin| by(origin).unwrap_or_default());
+        let (earlier, later) = (earlier.display(), later.display());
+        say!("Earlier: {earlier}{first}\nLater: {later}{second}\n");
         say!("{}", markdown::compared(&found).trim_end());
     }
     let (most, largest) = (args.within.unwrap_or(f64::INFINITY), found.largest());
@@ -32,16 +32,6 @@ pub fn run(args: &ExperimentCompareArgs) -> Result<()> {
         bail!("{}: {:+.2} points, more than {most} apart", largest.of, largest.largest);
     }
     Ok(())
-}
-
-/// A file of results, and what they were computed by.
-fn origin(path: &Path, lines: &[Line]) -> String {
-    let cells = lines.iter().filter_map(|line| match line {
-        Line::Cell(cell) => Some(&**cell),
-        Line::Stage(_) => None,
-    });
-    let by = origins(cells).map(|by| format!(", by {by}")).unwrap_or_default();
-    format!("{}{by}", path.display())
 }
 
 fn as_json(found: &Comparison) -> serde_json::Value {

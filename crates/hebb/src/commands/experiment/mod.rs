@@ -135,14 +135,18 @@ fn show(preview: &Preview<'_>, json: bool) -> Result<()> {
 
 /// Says what is missing, if anything is.
 fn end(outcome: &Outcome, file: &Path, out: &Path) -> Result<()> {
-    let Outcome { cells, done, known, failed, .. } = outcome;
+    let Outcome { cells, done, known, diverged, failed, .. } = outcome;
     if *known > 0 {
         eprintln!("{known} of {cells} cells were known from the results given");
+    }
+    if let Some((cell, problem)) = diverged.first() {
+        let n = diverged.len();
+        eprintln!("{n} of {cells} cells have no pre-training; the first, {cell}: {problem}");
     }
     if let Some((cell, problem)) = failed.first() {
         bail!("{} of {cells} cells can't be done; the first, {cell}: {problem}", failed.len());
     }
-    if done < cells {
+    if done + diverged.len() < *cells {
         eprintln!("{done} of {cells} cells are done; the same command goes on");
     }
     let (file, out) = (file.display(), out.display());

@@ -1,7 +1,4 @@
-//! A whole small grid: killed and resumed, in two processes, reported.
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-mod common;
+//! Cells are done once, whoever does them and whatever happens meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,91 +6,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{at, class_folders, fails, hebb, ok, scratch, signal, stderr, stdout};
 use rand::RngExt;
-use tempfile::TempDir;
 
-const EXPERIMENT: &str = r#"
-name = "tiny"
-title = "A tiny grid"
-reference = "Nobody, Table 0."
-
-[data]
-name = "Fashion-MNIST sample"
-train = "photos"
-test = "test"
-
-[split]
-train = 150
-seed = 200
-
-[[method]]
-name = "none"
-pretrain = "none"
-network = "small.toml"
-
-[[method]]
-name = "HPCA"
-pretrain = "hpca"
-network = "small.toml"
-settings = { epochs = 2, batch = 16 }
-
-[grid]
-layers = ["L1", "L3"]
-seeds = [0, 1]
-regimes = [{ fraction = 0.4 }, { fraction = 1.0, seeds = 1 }]
-
-[finetune]
-epochs = 3
-batch = 16
-
-[retrieval]
-layers = ["L3"]
-fractions = [0.4]
-ks = [1, 5]
-features = ["L3", "L1"]
-
-[convergence]
-fraction = 0.5
-
-[[paper]]
-method = "HPCA"
-fraction = 0.4
-accuracy = { L1 = 37.01, L3 = 41.88 }
-"#;
-/// Two methods and layers, two seeds and one.
-const CELLS: usize = 2 * 2 * (2 + 1);
-
-/// Photos, a network, the experiment file.
-fn lab() -> TempDir {
-    let dir = scratch(20);
-    class_folders(&dir.path().join("test"), 6);
-    fs::write(dir.path().join("tiny.toml"), EXPERIMENT).unwrap();
-    dir
-}
-
-fn run<'a>(file: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["experiment", "run", file, "--data", data, "--out", out], more].concat()
-}
+use super::{CELLS, EXPERIMENT, lab, names, results, run};
+use crate::common::{at, fails, hebb, ok, signal, stderr, stdout};
 
 fn spawn(arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
     let quiet = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
     quiet.spawn().unwrap()
-}
-
-/// The results without what depends on the clock and the machine's memory.
-fn results(out: &str) -> Vec<serde_json::Value> {
-    let text = fs::read_to_string(format!("{out}/tiny.jsonl")).unwrap();
-    let lines = text.lines().map(|line| {
-        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-        let fields = line.as_object_mut().unwrap();
-        for clock in ["seconds", "retrieval_seconds", "peak_memory_mib", "finished"] {
-            fields.remove(clock);
-        }
-        line
-    });
-    lines.collect()
 }
 
 /// The bits of every stage's model.
@@ -105,11 +26,6 @@ fn models(out: &str) -> BTreeSet<(String, Vec<u8>)> {
         (entry.file_name().into_string().unwrap(), bits)
     };
     stages.map(model).collect()
-}
-
-fn names(folder: &str) -> BTreeSet<String> {
-    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string());
-    names.map(Result::unwrap).collect()
 }
 
 #[test]
@@ -193,7 +109,7 @@ fn what_is_done_is_not_done_again() {
     assert_eq!(before["parts_guessed"], CELLS + 4 + 4);
     assert!(!Path::new(&out).exists(), "a dry run leaves nothing behind");
     let said = hebb(&run(&file, data, &out, &["--dry-run"]));
-    assert!(common::stdout(&said).contains("time left: about "), "{}", common::stdout(&said));
+    assert!(stdout(&said).contains("time left: about "), "{}", stdout(&said));
 
     // One cell, then one layer of one method.
     ok(&run(&file, data, &out, &["--max-cells", "1"]));
@@ -263,7 +179,7 @@ fn results_kept_elsewhere_are_not_computed_again() {
     // Elsewhere they are known, and so is what their pre-training took.
     let dry = || -> serde_json::Value {
         let output = gather(&second, &["--dry-run", "--json"]);
-        serde_json::from_str(&common::stdout(&output)).unwrap()
+        serde_json::from_str(&stdout(&output)).unwrap()
     };
     let state = |key: &str| {
         dry()["cells"].as_array().unwrap().iter().filter(|cell| cell[key] == true).count()
@@ -288,7 +204,7 @@ fn results_kept_elsewhere_are_not_computed_again() {
     fs::write(&file, EXPERIMENT.replace("epochs = 3", "epochs = 4")).unwrap();
     assert_eq!(state("done"), 0);
     let report = hebb(&["experiment", "report", &file, "--results", &kept]);
-    assert!(common::stdout(&report).contains("0 of 12 cells are done"), "{report:?}");
+    assert!(stdout(&report).contains("0 of 12 cells are done"), "{report:?}");
     assert!(stderr(&report).contains("or of other settings"), "{report:?}");
     // What the file does not have is refused by name.
     for (option, value, known) in
@@ -300,57 +216,32 @@ fn results_kept_elsewhere_are_not_computed_again() {
 }
 
 #[test]
-fn kept_results_are_checked_by_a_sample_and_a_change_is_compared() {
+fn a_method_that_diverges_leaves_the_others_alone() {
     let dir = lab();
-    let (file, data) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap());
-    let (kept, out) = (at(&dir, "kept"), at(&dir, "again"));
-    ok(&run(&file, data, &kept, &[]));
-    let sample = run(&file, data, &out, &["--sample", "3"]);
-    let planned = ok(&[&sample[..], &["--dry-run"]].concat());
-    assert!(planned.contains("0 of 3 cells done"), "{planned}");
-    ok(&sample);
-    // From the experiment's file and from the folder of a run.
-    fs::create_dir_all(at(&dir, "results")).unwrap();
-    fs::copy(format!("{kept}/tiny.jsonl"), at(&dir, "results/tiny.jsonl")).unwrap();
-    let compare = ["experiment", "compare", &file, &out];
-    let same = ok(&[&compare[..], &["--within", "0"]].concat());
-    assert!(same.contains("All 3 accuracies are equal."), "{same}");
-    let rest = format!("{} cells are in the earlier results only.", CELLS - 3);
-    assert!(same.contains(&rest) && same.contains("tiny.jsonl"), "{same}");
-
-    // Another rate: what it changed, and that it did.
-    let text = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 0.02 }");
-    fs::write(&file, text).unwrap();
-    let changed = at(&dir, "changed");
-    ok(&run(&file, data, &changed, &[]));
-    let compare = ["experiment", "compare", &kept, &changed];
-    let said = ok(&compare);
-    assert!(said.contains("| 40% | HPCA | 2 | ") && said.contains("| 40% | none | 2 | +0.00 "));
-    assert!(said.contains("HPCA: pretraining.config.lr was 0.001, is 0.02"), "{said}");
-    let json: serde_json::Value =
-        serde_json::from_str(&ok(&[&compare[..], &["--json"]].concat())).unwrap();
-    assert_eq!(json["accuracy"]["pairs"], CELLS);
-    assert!(
-        json["rankings"]["pairs"].as_u64() > Some(0) && json["probes"]["pairs"].as_u64() > Some(0)
-    );
-    let largest =
-        ["accuracy", "rankings", "probes"].map(|of| json[of]["largest"].as_f64().unwrap());
-    let largest = largest.into_iter().map(f64::abs).fold(0.0, f64::max);
-    assert!(largest > 0.0, "{json}");
-    let below = format!("{}", largest / 2.0);
-    fails(&[&compare[..], &["--within", &below]].concat(), 1, &["points, more than"]);
-    ok(&[&compare[..], &["--within", "100"]].concat());
-
-    // Mistakes.
-    fails(&[&compare[..], &["--within", "-1"]].concat(), 2, &["--within", "from 0 on"]);
-    fails(&run(&file, data, &out, &["--sample", "0"]), 2, &["--sample", "at least 1"]);
-    let missing = at(&dir, "missing.jsonl");
-    fails(&["experiment", "compare", &kept, &missing], 1, &["missing.jsonl"]);
-    let empty = at(&dir, "empty.jsonl");
-    fs::write(&empty, "").unwrap();
-    fails(&["experiment", "compare", &kept, &empty], 2, &["empty.jsonl", "no cell in common"]);
-    fs::write(&empty, "{}\n").unwrap();
-    fails(&["experiment", "compare", &kept, &empty], 1, &["empty.jsonl", "line 1"]);
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let wild = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 900.0 }");
+    fs::write(&file, wild).unwrap();
+    let warned = |output: &std::process::Output| {
+        let said = stderr(output);
+        assert!(output.status.success(), "{said}");
+        for word in ["6 of 12 cells have no pre-training", "HPCA", "no longer finite"] {
+            assert!(said.contains(word), "{said}");
+        }
+    };
+    warned(&hebb(&run(&file, data, &out, &[])));
+    let cells = results(&out).into_iter().filter(|line| line["kind"] == "cell");
+    assert!(cells.map(|c| c["method"].clone()).eq(["none"; 6].map(serde_json::Value::from)));
+    // That it diverges is a result: it is kept, not tried again, and in the table.
+    let (kept, other) = (at(&dir, "out/tiny.jsonl"), at(&dir, "other"));
+    let elsewhere = run(&file, data, &other, &["--results", &kept]);
+    warned(&hebb(&elsewhere));
+    assert!(!Path::new(&other).join("stages").exists());
+    let preview = ok(&[&elsewhere[..], &["--dry-run"]].concat());
+    assert!(preview.contains("diverges") && preview.contains("6 of 12 cells done"), "{preview}");
+    assert!(preview.contains("time left: 0 s"), "{preview}");
+    let table = ok(&["experiment", "report", &out]);
+    assert!(table.contains("| 40% | HPCA | – | diverges (37.01) | diverges (41.88) |"), "{table}");
+    assert!(table.contains("no longer finite (6 cells)"), "{table}");
 }
 
 #[test]
@@ -369,102 +260,6 @@ fn the_vae_is_looked_at_after_each_epoch() {
         probes.map(|probe| probe["epoch"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!((of("L1"), of("L3")), (vec![0, 1, 2], vec![0, 1, 2]), "{stage}");
-}
-
-#[test]
-fn a_report_shows_what_was_found() {
-    let dir = lab();
-    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
-    let kept = at(&dir, "kept.jsonl");
-    let printed = ok(&run(&file, data, &out, &["--results", &kept]));
-    let page = at(&dir, "page.html");
-    let table = ok(&["experiment", "report", &out, "--html", &page]);
-    // Each names the file that it was given; OUT has a copy.
-    assert_eq!(table, printed.replace(&file, &at(&dir, "out/tiny.toml")));
-    assert!(table.contains("| labels | method | n | L1 | L3 |"), "{table}");
-    let rows = |start: &str| table.lines().filter(|line| line.starts_with(start)).count();
-    assert_eq!((rows("| labels"), rows("| 40%"), rows("| 100%")), (1, 2, 2), "{table}");
-    // Epoch by epoch, and every definition of mAP of both features and methods.
-    assert_eq!((rows("| L1 | HPCA |"), rows("| L3: L1 | 5 | mAP truncated |")), (1, 2), "{table}");
-    assert!(table.contains("(37.01)") && table.contains("(41.88)") && table.contains('±'));
-    let page = fs::read_to_string(&page).unwrap();
-    for word in [
-        "Test accuracy, %",
-        "Accuracy by layer",
-        "Accuracy by number of labels",
-        "Convergence without labels",
-        "First layer: HPCA",
-        "Retrieval, %",
-        "HPCA, L3: L1, 40%",
-        "Nearest images: none",
-        "Where the time went",
-        "paper 41.88",
-    ] {
-        assert!(page.contains(word), "no '{word}' in the page");
-    }
-    // From the lines alone, without the folder: the same table.
-    let alone = ok(&["experiment", "report", &file, "--results", &kept]);
-    assert_eq!(alone, printed);
-    // Results given back into a file leave other lines alone.
-    let more = fs::read_to_string(&kept).unwrap();
-    let other = more.lines().next().unwrap().replace("\"tiny\"", "\"another\"");
-    fs::write(&kept, format!("{other}\n")).unwrap();
-    ok(&run(&file, data, &out, &["--results", &kept]));
-    let merged = fs::read_to_string(&kept).unwrap();
-    assert_eq!(merged.lines().count(), more.lines().count() + 1);
-    assert!(merged.lines().any(|line| line == other));
-}
-
-#[test]
-fn mistakes_are_named() {
-    let dir = lab();
-    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
-    let with = |from: &str, to: &str, code, words: &[&str]| {
-        assert!(EXPERIMENT.contains(from));
-        fs::write(&file, EXPERIMENT.replace(from, to)).unwrap();
-        fails(&run(&file, data, &out, &[]), code, words);
-        assert!(!Path::new(&out).exists(), "{to} left {out} behind");
-    };
-    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 24", "epocs"]);
-    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 27", "L4", "L1 to L3"]);
-    with("\"hpca\"", "\"hcpa\"", 2, &["line 22", "hcpa", "soft-wta"]);
-    with("\"photos\"", "\"nowhere\"", 1, &["nowhere"]);
-    with("train = 150", "train = 900", 1, &["split.train", "900", "200"]);
-    fs::write(&file, EXPERIMENT).unwrap();
-    fails(&run(&file, data, &out, &["--only", "hpca"]), 2, &["--only", "hpca", "none, HPCA"]);
-    assert_eq!(hebb(&run(&file, data, &out, &["--shard", "3/2"])).status.code(), Some(2));
-    fails(&["experiment", "report", data], 2, &["no experiment"]);
-    for name in ["a", "b"] {
-        fs::write(at(&dir, &format!("{name}.toml")), "").unwrap();
-        fs::write(at(&dir, &format!("{name}.jsonl")), "").unwrap();
-    }
-    fails(&["experiment", "report", data], 2, &["several experiments", "a.toml", "b.toml"]);
-    fails(&["experiment", "report", &file], 2, &["tiny.jsonl", "--results"]);
-    let bad = at(&dir, "bad.jsonl");
-    fs::write(&bad, "{}\n").unwrap();
-    fails(&["experiment", "report", &file, "--results", &bad], 1, &["bad.jsonl", "line 1"]);
-}
-
-#[test]
-fn a_method_that_diverges_leaves_the_others_alone() {
-    let dir = lab();
-    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
-    let wild = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 900.0 }");
-    fs::write(&file, wild).unwrap();
-    fails(&run(&file, data, &out, &[]), 1, &["6 of 12 cells", "HPCA", "no longer finite"]);
-    let cells = results(&out).into_iter().filter(|line| line["kind"] == "cell");
-    assert!(cells.map(|c| c["method"].clone()).eq(["none"; 6].map(serde_json::Value::from)));
-    // That it diverges is a result: it is kept, not tried again, and in the table.
-    let (kept, other) = (at(&dir, "out/tiny.jsonl"), at(&dir, "other"));
-    let elsewhere = run(&file, data, &other, &["--results", &kept]);
-    fails(&elsewhere, 1, &["6 of 12 cells", "HPCA", "no longer finite"]);
-    assert!(!Path::new(&other).join("stages").exists());
-    let preview = ok(&[&elsewhere[..], &["--dry-run"]].concat());
-    assert!(preview.contains("diverges") && preview.contains("6 of 12 cells done"), "{preview}");
-    assert!(preview.contains("time left: 0 s"), "{preview}");
-    let table = ok(&["experiment", "report", &out]);
-    assert!(table.contains("| 40% | HPCA | – | diverges (37.01) | diverges (41.88) |"), "{table}");
-    assert!(table.contains("no longer finite (6 cells)"), "{table}");
 }
 
 #[test]
@@ -500,40 +295,4 @@ fn features_as_they_are_are_classified_and_judged_by_validation_images() {
     assert_eq!(names(&at(&dir, "frozen/stages")).len(), 4);
     let report = ok(&["experiment", "report", &at(&dir, "frozen")]);
     assert!(report.contains("validation accuracy"), "{report}");
-}
-
-/// Nobody copies a figure by hand: the tables in the repository are what the
-/// program says of the results beside them.
-#[test]
-fn the_tables_kept_with_results_are_what_the_results_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let mut seen = 0;
-    for entry in fs::read_dir(root.join("experiments/results")).unwrap() {
-        let kept = entry.unwrap().path().with_extension("md");
-        let name = kept.file_stem().unwrap().to_str().unwrap();
-        let file = format!("experiments/{name}.toml");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
-        let output =
-            command.current_dir(root).args(["experiment", "report", &file]).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        let again = format!("hebb experiment report {file} > experiments/results/{name}.md");
-        let text = fs::read_to_string(&kept).unwrap_or_default();
-        assert!(text == stdout(&output), "{} is not of its results: {again}", kept.display());
-        assert!(text.contains(&format!("`hebb experiment run {file} ")), "{text}");
-        seen += 1;
-    }
-    assert!(seen > 0);
-}
-
-/// The first example of the documentation is what a reader types first.
-#[test]
-fn the_documented_experiment_runs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let text = fs::read_to_string(root.join("docs/experiments.md")).unwrap();
-    let file = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let (dir, data) = (tempfile::tempdir().unwrap(), root.join("crates/hebb/sample/fashion-mnist"));
-    fs::write(dir.path().join("winners.toml"), file).unwrap();
-    let (file, out) = (at(&dir, "winners.toml"), at(&dir, "out"));
-    let cells = ok(&run(&file, data.to_str().unwrap(), &out, &["--dry-run"]));
-    assert!(cells.contains("0 of 18 cells done, 0 of 9 pre-trainings"), "{cells}");
 }

@@ -1,0 +1,142 @@
+//! What is said of results: reports, comparisons, the tables that are kept.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{CELLS, EXPERIMENT, lab, run};
+use crate::common::{at, fails, ok, stderr, stdout};
+
+#[test]
+fn kept_results_are_checked_by_a_sample_and_a_change_is_compared() {
+    let dir = lab();
+    let (file, data) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap());
+    let (kept, out) = (at(&dir, "kept"), at(&dir, "again"));
+    ok(&run(&file, data, &kept, &[]));
+    let sample = run(&file, data, &out, &["--sample", "3"]);
+    let planned = ok(&[&sample[..], &["--dry-run"]].concat());
+    assert!(planned.contains("0 of 3 cells done"), "{planned}");
+    ok(&sample);
+    // From the experiment's file and from the folder of a run.
+    fs::create_dir_all(at(&dir, "results")).unwrap();
+    fs::copy(format!("{kept}/tiny.jsonl"), at(&dir, "results/tiny.jsonl")).unwrap();
+    let compare = ["experiment", "compare", &file, &out];
+    let same = ok(&[&compare[..], &["--within", "0"]].concat());
+    assert!(same.contains("All 3 accuracies are equal."), "{same}");
+    let rest = format!("{} cells are in the earlier results only.", CELLS - 3);
+    assert!(same.contains(&rest) && same.contains("tiny.jsonl"), "{same}");
+
+    // Another rate: what it changed, and that it did.
+    let text = EXPERIMENT.replace("batch = 16 }", "batch = 16, lr = 0.02 }");
+    fs::write(&file, text).unwrap();
+    let changed = at(&dir, "changed");
+    ok(&run(&file, data, &changed, &[]));
+    let compare = ["experiment", "compare", &kept, &changed];
+    let said = ok(&compare);
+    assert!(said.contains("| 40% | HPCA | 2 | ") && said.contains("| 40% | none | 2 | +0.00 "));
+    assert!(said.contains("HPCA: pretraining.config.lr was 0.001, is 0.02"), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_str(&ok(&[&compare[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["accuracy"]["pairs"], CELLS);
+    assert!(
+        json["rankings"]["pairs"].as_u64() > Some(0) && json["probes"]["pairs"].as_u64() > Some(0)
+    );
+    let largest =
+        ["accuracy", "rankings", "probes"].map(|of| json[of]["largest"].as_f64().unwrap());
+    let largest = largest.into_iter().map(f64::abs).fold(0.0, f64::max);
+    assert!(largest > 0.0, "{json}");
+    let below = format!("{}", largest / 2.0);
+    fails(&[&compare[..], &["--within", &below]].concat(), 1, &["points, more than"]);
+    ok(&[&compare[..], &["--within", "100"]].concat());
+
+    // Mistakes.
+    fails(&[&compare[..], &["--within", "-1"]].concat(), 2, &["--within", "from 0 on"]);
+    fails(&run(&file, data, &out, &["--sample", "0"]), 2, &["--sample", "at least 1"]);
+    let missing = at(&dir, "missing.jsonl");
+    fails(&["experiment", "compare", &kept, &missing], 1, &["missing.jsonl"]);
+    let empty = at(&dir, "empty.jsonl");
+    fs::write(&empty, "").unwrap();
+    fails(&["experiment", "compare", &kept, &empty], 2, &["empty.jsonl", "no cell in common"]);
+    fs::write(&empty, "{}\n").unwrap();
+    fails(&["experiment", "compare", &kept, &empty], 1, &["empty.jsonl", "line 1"]);
+}
+
+#[test]
+fn a_report_shows_what_was_found() {
+    let dir = lab();
+    let (file, data, out) = (at(&dir, "tiny.toml"), dir.path().to_str().unwrap(), at(&dir, "out"));
+    let kept = at(&dir, "kept.jsonl");
+    let printed = ok(&run(&file, data, &out, &["--results", &kept]));
+    let page = at(&dir, "page.html");
+    let table = ok(&["experiment", "report", &out, "--html", &page]);
+    // Each names the file that it was given; OUT has a copy.
+    assert_eq!(table, printed.replace(&file, &at(&dir, "out/tiny.toml")));
+    assert!(table.contains("| labels | method | n | L1 | L3 |"), "{table}");
+    let rows = |start: &str| table.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((rows("| labels"), rows("| 40%"), rows("| 100%")), (1, 2, 2), "{table}");
+    // Epoch by epoch, and every definition of mAP of both features and methods.
+    assert_eq!((rows("| L1 | HPCA |"), rows("| L3: L1 | 5 | mAP truncated |")), (1, 2), "{table}");
+    assert!(table.contains("(37.01)") && table.contains("(41.88)") && table.contains('±'));
+    let page = fs::read_to_string(&page).unwrap();
+    for word in [
+        "Test accuracy, %",
+        "Accuracy by layer",
+        "Accuracy by number of labels",
+        "Convergence without labels",
+        "First layer: HPCA",
+        "Retrieval, %",
+        "HPCA, L3: L1, 40%",
+        "Nearest images: none",
+        "Where the time went",
+        "paper 41.88",
+    ] {
+        assert!(page.contains(word), "no '{word}' in the page");
+    }
+    // From the lines alone, without the folder: the same table.
+    let alone = ok(&["experiment", "report", &file, "--results", &kept]);
+    assert_eq!(alone, printed);
+    // Results given back into a file leave other lines alone.
+    let more = fs::read_to_string(&kept).unwrap();
+    let other = more.lines().next().unwrap().replace("\"tiny\"", "\"another\"");
+    fs::write(&kept, format!("{other}\n")).unwrap();
+    ok(&run(&file, data, &out, &["--results", &kept]));
+    let merged = fs::read_to_string(&kept).unwrap();
+    assert_eq!(merged.lines().count(), more.lines().count() + 1);
+    assert!(merged.lines().any(|line| line == other));
+}
+
+/// Nobody copies a figure by hand: the tables in the repository are what the
+/// program says of the results beside them.
+#[test]
+fn the_tables_kept_with_results_are_what_the_results_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(root.join("experiments/results")).unwrap() {
+        let kept = entry.unwrap().path().with_extension("md");
+        let name = kept.file_stem().unwrap().to_str().unwrap();
+        let file = format!("experiments/{name}.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
+        let output =
+            command.current_dir(root).args(["experiment", "report", &file]).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let again = format!("hebb experiment report {file} > experiments/results/{name}.md");
+        let text = fs::read_to_string(&kept).unwrap_or_default();
+        assert!(text == stdout(&output), "{} is not of its results: {again}", kept.display());
+        assert!(text.contains(&format!("`hebb experiment run {file} ")), "{text}");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+/// The first example of the documentation is what a reader types first.
+#[test]
+fn the_documented_experiment_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let text = fs::read_to_string(root.join("docs/experiments.md")).unwrap();
+    let file = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (dir, data) = (tempfile::tempdir().unwrap(), root.join("crates/hebb/sample/fashion-mnist"));
+    fs::write(dir.path().join("winners.toml"), file).unwrap();
+    let (file, out) = (at(&dir, "winners.toml"), at(&dir, "out"));
+    let cells = ok(&run(&file, data.to_str().unwrap(), &out, &["--dry-run"]));
+    assert!(cells.contains("0 of 18 cells done, 0 of 9 pre-trainings"), "{cells}");
+}
