@@ -12,6 +12,7 @@ use hebbian::rules::Projection;
 use hebbian::train::Protocol;
 
 use crate::cell::is_ranked;
+use crate::grid::depth_of;
 use crate::spec::Classifier;
 use crate::{Cell, Experiment, Line, Method, Pretraining};
 
@@ -104,10 +105,6 @@ pub fn measure_forward(experiment: &Experiment, device: &Device) -> Result<f64> 
         seconds = start.elapsed().as_secs_f64();
     }
     Ok(seconds / work)
-}
-
-fn depth_of(layer: &str) -> usize {
-    layer.strip_prefix('L').and_then(|n| n.parse().ok()).unwrap_or(usize::MAX)
 }
 
 /// What was measured: seconds an operation, of cells by layer and of stages by

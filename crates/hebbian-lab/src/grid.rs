@@ -30,6 +30,11 @@ pub(crate) fn sentence(method: &str, layer: &str, fraction: f64, seed: u64) -> S
     format!("{method} {layer}, {}% of the labels, seed {seed}", percent(fraction))
 }
 
+/// How deep a layer is, by its name; below all others where the name says nothing.
+pub(crate) fn depth_of(layer: &str) -> usize {
+    layer.strip_prefix('L').and_then(|n| n.parse().ok()).unwrap_or(usize::MAX)
+}
+
 /// The part of the grid that a method is run on: what an ablation asks need not
 /// cost what the table does.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::{are_uneven, difference, escaped, head, least_to_most, shown};
 use crate::compare::{Change, Comparison, Spread};
-use crate::grid::percent;
+use crate::grid::{depth_of, percent};
 use crate::spec::same;
 
 /// The table: a row for each amount of labels and method, a column for each
@@ -10,8 +10,7 @@ use crate::spec::same;
 /// what else is not the same.
 pub fn compared(found: &Comparison) -> String {
     let mut layers: Vec<String> = found.places.iter().map(|place| place.layer.clone()).collect();
-    // L10 after L9.
-    layers.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    layers.sort_by_cached_key(|layer| (depth_of(layer), layer.clone()));
     layers.dedup();
     let mut text = String::new();
     if !found.places.is_empty() {
@@ -103,5 +102,12 @@ mod tests {
         assert!(text.contains("\n1 cells are in the later results only.\n"), "{text}");
         let same = compared(&Comparison::new(&before, &before));
         assert!(same.contains("All 4 accuracies are equal."), "{same}");
+    }
+
+    #[test]
+    fn layers_are_in_the_order_of_depth() {
+        let cells = ["L10", "L9", "L2", "L10"].map(|layer| cell("HPCA", layer, 0.1, 7, 0.40));
+        let text = compared(&Comparison::new(&cells, &cells));
+        assert!(text.contains("| labels | method | n | L2 | L9 | L10 |"), "{text}");
     }
 }

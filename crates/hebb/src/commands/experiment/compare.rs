@@ -21,11 +21,12 @@ pub fn run(args: &ExperimentCompareArgs) -> Result<()> {
     if args.json {
         print_json(&as_json(&found))?;
     } else {
-        let by = |by: &Option<String>| by.as_ref().map(|by| format!(", by {by}"));
-        let [first, second] = found.by.each_ref().map(|origin| by(origin).unwrap_or_default());
-        let (earlier, later) = (earlier.display(), later.display());
-        say!("Earlier: {earlier}{first}\nLater: {later}{second}\n");
-        say!("{}", markdown::compared(&found).trim_end());
+        for (of, path, by) in [("Earlier", &earlier, &found.by[0]), ("Later", &later, &found.by[1])]
+        {
+            let by = by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+            say!("{of}: {}{by}", path.display());
+        }
+        say!("\n{}", markdown::compared(&found).trim_end());
     }
     let (most, largest) = (args.within.unwrap_or(f64::INFINITY), found.largest());
     if largest.largest.abs() > most {

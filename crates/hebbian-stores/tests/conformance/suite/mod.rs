@@ -99,6 +99,14 @@ fn filter(labels: &[&str], paths: &[&str]) -> Filter {
 struct Plain(Vec<(Item, Vec<f32>)>);
 
 impl Plain {
+    fn of(items: &[Item], vectors: &[f32]) -> Self {
+        let mut plain = Self::default();
+        for (item, vector) in items.iter().zip(vectors.chunks(vectors.len() / items.len())) {
+            plain.upsert(item.clone(), vector);
+        }
+        plain
+    }
+
     fn upsert(&mut self, item: Item, vector: &[f32]) {
         self.0.retain(|(old, _)| old.id != item.id);
         self.0.push((item, vector.to_vec()));

@@ -91,13 +91,10 @@ pub fn filters(stores: &dyn Stores) {
 pub fn dimensions(stores: &dyn Stores) {
     let place = stores.make(4096);
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let mut plain = Plain::default();
     let items: Vec<Item> = (0..300).map(|i| item(&format!("{i}"))).collect();
     let vectors: Vec<f32> = (0..300 * 4096).map(|_| rng.random_range(-1.0..1.0)).collect();
     write(&*place, &items, &vectors);
-    for (item, vector) in items.iter().zip(vectors.chunks(4096)) {
-        plain.upsert(item.clone(), vector);
-    }
+    let plain = Plain::of(&items, &vectors);
     let store = place.open();
     assert_eq!(store.get("299").unwrap().unwrap().1, vectors[299 * 4096..]);
     for row in [0, 150] {
@@ -133,13 +130,10 @@ pub fn beyond(stores: &dyn Stores) {
 pub fn several(stores: &dyn Stores) {
     let place = stores.make(2);
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let mut plain = Plain::default();
     let items: Vec<Item> = (0..200).map(|i| item(&i.to_string())).collect();
     let vectors: Vec<f32> = (0..400).map(|_| f32::from(rng.random_range(0..6_i8))).collect();
     write(&*place, &items, &vectors);
-    for (item, vector) in items.iter().zip(vectors.chunks(2)) {
-        plain.upsert(item.clone(), vector);
-    }
+    let plain = Plain::of(&items, &vectors);
     let exclude: Vec<String> = (0..30).map(|i| (i * 3).to_string()).collect();
     let options = SearchOptions { k: 12, exclude, ..Default::default() };
     let queries: Vec<f32> = (0..40).map(|_| f32::from(rng.random_range(0..6_i8))).collect();
@@ -153,7 +147,6 @@ pub fn several(stores: &dyn Stores) {
 pub fn near_ties(stores: &dyn Stores) {
     let place = stores.make(64);
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let mut plain = Plain::default();
     let items: Vec<Item> = (0..1000).map(|i| item(&i.to_string())).collect();
     let mut vectors = Vec::new();
     for _ in &items {
@@ -166,9 +159,7 @@ pub fn near_ties(stores: &dyn Stores) {
         vectors.extend(vector);
     }
     write(&*place, &items, &vectors);
-    for (item, vector) in items.iter().zip(vectors.chunks(64)) {
-        plain.upsert(item.clone(), vector);
-    }
+    let plain = Plain::of(&items, &vectors);
     let store = place.open();
     for k in [1, 10, 100, 500] {
         let query = [1000.0; 64];
@@ -193,8 +184,7 @@ pub fn extremes(stores: &dyn Stores) {
     ];
     let items: Vec<Item> = (0..values.len()).map(|i| item(&i.to_string())).collect();
     write(&*place, &items, values.as_flattened());
-    let mut plain = Plain::default();
-    items.iter().zip(&values).for_each(|(item, vector)| plain.upsert(item.clone(), vector));
+    let plain = Plain::of(&items, values.as_flattened());
     let store = place.open();
     for query in [[0.0, 0.0], [1e-30, 1e-30], [1e30, 0.0], [-3e38, -3e38]] {
         for k in [1, 3, 10] {
