@@ -224,7 +224,7 @@ fn a_method_that_diverges_leaves_the_others_alone() {
     let warned = |output: &std::process::Output| {
         let said = stderr(output);
         assert!(output.status.success(), "{said}");
-        for word in ["6 of 12 cells have no pre-training", "HPCA", "no longer finite"] {
+        for word in ["6 of 12 cells have no model", "HPCA", "no longer finite"] {
             assert!(said.contains(word), "{said}");
         }
     };

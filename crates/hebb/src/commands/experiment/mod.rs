@@ -141,7 +141,9 @@ fn end(outcome: &Outcome, file: &Path, out: &Path) -> Result<()> {
     }
     if let Some((cell, problem)) = diverged.first() {
         let n = diverged.len();
-        eprintln!("{n} of {cells} cells have no pre-training; the first, {cell}: {problem}");
+        eprintln!(
+            "{n} of {cells} cells have no model: their pre-training diverged; the first, {cell}: {problem}"
+        );
     }
     if let Some((cell, problem)) = failed.first() {
         bail!("{} of {cells} cells can't be done; the first, {cell}: {problem}", failed.len());
