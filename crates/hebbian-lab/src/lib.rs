@@ -59,7 +59,8 @@ pub use data::Data;
 pub use grid::{Cell, grid};
 pub use method::{Method, Pretraining};
 pub use results::{CellResult, Line, StageResult};
-pub use run::{Event, Only, Options, Outcome, run};
+pub use run::{Event, Options, Outcome, run};
+pub use select::{Only, Selection};
 pub use spec::Experiment;
 pub use summary::Summary;
 

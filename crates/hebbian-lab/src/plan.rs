@@ -50,7 +50,7 @@ impl<'a> Plan<'a> {
         options: &Options,
         out: &Path,
     ) -> Result<Self> {
-        options.check(experiment)?;
+        options.selection.check(experiment)?;
         let known = Known::read(options.results.as_deref())?;
         let mut stages: Vec<Stage<'a>> = Vec::new();
         let mut made: Vec<(&str, u64)> = Vec::new();

@@ -16,7 +16,7 @@ use crate::plan::{Draws, Entry, Plan};
 use crate::results::{CellResult, Line};
 use crate::{Cell, Data, Experiment};
 
-pub use crate::select::{Only, Options};
+pub use crate::select::Options;
 
 /// How often it is looked whether another process is done.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
-//! Which cells of a grid a process runs.
+//! Which cells of a grid a process runs, and which a report shows.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,11 +32,9 @@ impl FromStr for Only {
     }
 }
 
-/// Which cells a process runs, and what it need not run again.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Its share of them; all if absent.
-    pub shard: Option<Share>,
+/// A part of the grid.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
     /// Only these methods, or layers of them; all if empty.
     pub only: Vec<Only>,
     /// Only these layers; all if empty.
@@ -44,53 +43,36 @@ pub struct Options {
     pub fractions: Vec<f64>,
     /// Only these seeds; all if empty.
     pub seeds: Vec<u64>,
-    /// Only so many of these, drawn at random, the same ones each time; all if
-    /// absent.
-    pub sample: Option<usize>,
-    /// At most so many.
-    pub max_cells: Option<usize>,
-    /// A file of results that this run adds its own to; what it holds already
-    /// is not done again.
-    pub results: Option<PathBuf>,
-    /// Ends the run after the step in hand, or before the next cell.
-    pub stop: Stop,
 }
 
-impl Options {
-    /// Which cells of a grid with so many layers are this process's.
-    pub(crate) fn mine(&self, cells: &[Cell<'_>], layers: usize) -> Vec<bool> {
-        let mut asked: Vec<usize> = (0..cells.len()).filter(|&i| self.asks(&cells[i])).collect();
-        if let Some(sample) = self.sample {
-            asked
-                .sort_by_cached_key(|&i| *blake3::hash(cells[i].to_string().as_bytes()).as_bytes());
-            asked.truncate(sample);
-        }
-        let mut mine = vec![false; cells.len()];
-        // Turned by one whenever layers and shards meet in the same way again:
-        // else a shard might be a single layer.
-        let share = |index: usize| {
-            self.shard.is_none_or(|s| {
-                (index + index / common_multiple(layers, s.of())) % s.of() == s.index()
-            })
-        };
-        asked.into_iter().filter(|&i| share(i)).for_each(|i| mine[i] = true);
-        mine
-    }
-
-    /// Whether a cell is among those asked for.
-    fn asks(&self, cell: &Cell<'_>) -> bool {
+impl Selection {
+    /// Whether it holds anything of this place of the table.
+    pub fn has_place(&self, fraction: f64, method: &str, layer: &str) -> bool {
         let named = |only: &Only| {
-            only.method == cell.method.name && only.layer.as_ref().is_none_or(|l| l == cell.layer)
+            only.method == method && only.layer.as_ref().is_none_or(|own| own == layer)
         };
         (self.only.is_empty() || self.only.iter().any(named))
-            && (self.layers.is_empty() || self.layers.iter().any(|l| l == cell.layer))
-            && (self.fractions.is_empty() || self.fractions.iter().any(|&f| same(f, cell.fraction)))
-            && (self.seeds.is_empty() || self.seeds.contains(&cell.seed))
+            && (self.layers.is_empty() || self.layers.iter().any(|own| own == layer))
+            && (self.fractions.is_empty() || self.fractions.iter().any(|&own| same(own, fraction)))
+    }
+
+    /// Whether it holds the repetition of a seed.
+    pub fn has_seed(&self, seed: u64) -> bool {
+        self.seeds.is_empty() || self.seeds.contains(&seed)
+    }
+
+    /// Whether a cell is in it.
+    pub(crate) fn has(&self, cell: &Cell<'_>) -> bool {
+        self.has_place(cell.fraction, &cell.method.name, cell.layer) && self.has_seed(cell.seed)
     }
 
     /// Refuses what the experiment does not have.
-    pub(crate) fn check(&self, experiment: &Experiment) -> Result<()> {
-        let refuse = |option: &str, asked: &dyn std::fmt::Display, known: Vec<String>| {
+    ///
+    /// # Errors
+    /// If a method, layer, amount of labels or seed is none of the
+    /// experiment's; the message names the option and those there are.
+    pub fn check(&self, experiment: &Experiment) -> Result<()> {
+        let refuse = |option: &str, asked: &dyn fmt::Display, known: Vec<String>| {
             Err(Error::config(option, format!("'{asked}' is none of {}", known.join(", "))))
         };
         for only in &self.only {
@@ -116,6 +98,75 @@ impl Options {
             return refuse("--seed", seed, seeds.iter().map(u64::to_string).collect());
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Selection {
+    /// The options that ask for it, as typed in a shell, each after a space.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Only { method, layer } in &self.only {
+            let layer = layer.as_ref().map(|layer| format!("/{layer}")).unwrap_or_default();
+            write!(f, " --only {}", quoted(&format!("{method}{layer}")))?;
+        }
+        let mut list = |option: &str, values: Vec<String>| match values.is_empty() {
+            true => Ok(()),
+            false => write!(f, " --{option} {}", quoted(&values.join(","))),
+        };
+        list("layer", self.layers.clone())?;
+        list("labels", self.fractions.iter().map(|&f| format!("{}%", percent(f))).collect())?;
+        list("seed", self.seeds.iter().map(u64::to_string).collect())
+    }
+}
+
+/// A word as a shell has to be given it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,%".contains(c);
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Which cells a process runs, and what it need not run again.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The part of the grid.
+    pub selection: Selection,
+    /// Its share of that; all if absent.
+    pub shard: Option<Share>,
+    /// Only so many of these, drawn at random, the same ones each time; all if
+    /// absent.
+    pub sample: Option<usize>,
+    /// At most so many.
+    pub max_cells: Option<usize>,
+    /// A file of results that this run adds its own to; what it holds already
+    /// is not done again.
+    pub results: Option<PathBuf>,
+    /// Ends the run after the step in hand, or before the next cell.
+    pub stop: Stop,
+}
+
+impl Options {
+    /// Which cells of a grid with so many layers are this process's.
+    pub(crate) fn mine(&self, cells: &[Cell<'_>], layers: usize) -> Vec<bool> {
+        let asked = (0..cells.len()).filter(|&i| self.selection.has(&cells[i]));
+        let mut asked: Vec<usize> = asked.collect();
+        if let Some(sample) = self.sample {
+            asked
+                .sort_by_cached_key(|&i| *blake3::hash(cells[i].to_string().as_bytes()).as_bytes());
+            asked.truncate(sample);
+        }
+        let mut mine = vec![false; cells.len()];
+        // Turned by one whenever layers and shards meet in the same way again:
+        // else a shard might be a single layer.
+        let share = |index: usize| {
+            self.shard.is_none_or(|s| {
+                (index + index / common_multiple(layers, s.of())) % s.of() == s.index()
+            })
+        };
+        asked.into_iter().filter(|&i| share(i)).for_each(|i| mine[i] = true);
+        mine
     }
 }
 
@@ -162,10 +213,11 @@ mod tests {
         let experiment = example();
         let cells = grid(&experiment);
         let count = |text: &str| {
-            let options = Options { only: vec![text.parse().unwrap()], ..Options::default() };
-            options
+            let only = vec![text.parse().unwrap()];
+            let selection = Selection { only, ..Selection::default() };
+            selection
                 .check(&experiment)
-                .map(|()| options.mine(&cells, 2).into_iter().filter(|mine| *mine).count())
+                .map(|()| cells.iter().filter(|cell| selection.has(cell)).count())
         };
         assert_eq!((count("HPCA").unwrap(), count("HPCA/L2").unwrap()), (8, 4));
         assert!(count("hpca").unwrap_err().to_string().contains("none, HPCA"));
@@ -179,7 +231,8 @@ mod tests {
         let layers = vec!["L2".to_owned()];
         let of = |sample, shard: Option<&str>| {
             let shard = shard.map(|shard| shard.parse().unwrap());
-            let options = Options { sample, shard, layers: layers.clone(), ..Options::default() };
+            let selection = Selection { layers: layers.clone(), ..Selection::default() };
+            let options = Options { selection, sample, shard, ..Options::default() };
             options.mine(&cells, 2)
         };
         let three = of(Some(3), None);
@@ -199,24 +252,42 @@ mod tests {
     #[test]
     fn layers_labels_and_seeds_narrow_the_grid_and_unknown_ones_are_refused() {
         let experiment = example();
-        let count = |options: Options| {
+        let count = |selection: Selection| {
             let cells = grid(&experiment);
-            options
+            selection
                 .check(&experiment)
-                .map(|()| options.mine(&cells, 2).into_iter().filter(|mine| *mine).count())
+                .map(|()| cells.iter().filter(|cell| selection.has(cell)).count())
         };
         // Two methods and layers; three seeds of 10%, one of 100%.
         let layers = vec!["L2".to_owned()];
-        assert_eq!(count(Options { layers, ..Options::default() }).unwrap(), 8);
-        let ten = Options { fractions: vec![0.1], ..Options::default() };
+        assert_eq!(count(Selection { layers, ..Selection::default() }).unwrap(), 8);
+        let ten = Selection { fractions: vec![0.1], ..Selection::default() };
         assert_eq!(count(ten.clone()).unwrap(), 12);
-        assert_eq!(count(Options { seeds: vec![8, 9], ..ten }).unwrap(), 8);
-        let says = |options: Options, words: &str| {
+        assert_eq!(count(Selection { seeds: vec![8, 9], ..ten }).unwrap(), 8);
+        let says = |options: Selection, words: &str| {
             let error = count(options).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         };
-        says(Options { layers: vec!["L9".into()], ..Options::default() }, "L1, L2");
-        says(Options { fractions: vec![0.2], ..Options::default() }, "'20%' is none of 10%, 100%");
-        says(Options { seeds: vec![1], ..Options::default() }, "'1' is none of 7, 8, 9");
+        says(Selection { layers: vec!["L9".into()], ..Selection::default() }, "L1, L2");
+        says(
+            Selection { fractions: vec![0.2], ..Selection::default() },
+            "'20%' is none of 10%, 100%",
+        );
+        says(Selection { seeds: vec![1], ..Selection::default() }, "'1' is none of 7, 8, 9");
+    }
+
+    #[test]
+    fn a_selection_reads_as_it_is_typed() {
+        let selection = Selection {
+            only: vec!["no pre-training".parse().unwrap(), "it's/L2".parse().unwrap()],
+            layers: vec!["L1".into(), "L2".into()],
+            fractions: vec![0.01, 1.0],
+            seeds: vec![7],
+        };
+        assert_eq!(
+            selection.to_string(),
+            r" --only 'no pre-training' --only 'it'\''s/L2' --layer L1,L2 --labels 1%,100% --seed 7"
+        );
+        assert_eq!(Selection::default().to_string(), "");
     }
 }

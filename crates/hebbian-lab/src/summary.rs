@@ -6,23 +6,30 @@ use crate::ranking::{Ranking, rankings};
 use crate::results::{CellResult, Line, Probe, StageResult, distinct, origins};
 use crate::spec::same;
 use crate::statistics::Sample;
-use crate::{Cell, Experiment, grid};
+use crate::{Cell, Experiment, Selection, grid};
 
 /// The results of an experiment, grouped.
 pub struct Summary<'a> {
     /// The experiment.
     pub experiment: &'a Experiment,
-    /// Its methods, then those that only the paper has.
+    /// The part of it that is shown.
+    pub selection: Selection,
+    /// Its methods, then those that only the paper has, as far as they are
+    /// shown.
     pub methods: Vec<String>,
+    /// Layers that are shown.
+    pub layers: Vec<String>,
+    /// Amounts of labels that are shown.
+    pub fractions: Vec<f64>,
     /// Every place of the table.
     pub places: Vec<Place>,
     /// Rankings, by amount of labels, method, layer and rank.
     pub rankings: Vec<Ranking>,
-    /// Finished stages.
+    /// Finished stages of what is shown.
     pub stages: Vec<StageResult>,
-    /// Finished cells.
+    /// Finished cells that are shown.
     pub cells: Vec<CellResult>,
-    /// Lines that are of no cell of this file, or of one with other settings.
+    /// Lines, shown or not, that are of no cell of this file, or of one with other settings.
     pub foreign: usize,
 }
 
@@ -50,6 +57,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// One of which there is nothing to be said.
+    fn nothing((fraction, method, layer): (f64, &str, &str)) -> Self {
+        Self {
+            fraction,
+            method: method.to_owned(),
+            layer: layer.to_owned(),
+            sample: None,
+            gain: None,
+            paper: None,
+            diverged: 0,
+            best: false,
+        }
+    }
+
     /// Whether there is nothing to be said of it.
     pub fn is_empty(&self) -> bool {
         self.sample.is_none() && self.paper.is_none() && self.diverged == 0
@@ -60,6 +81,12 @@ impl<'a> Summary<'a> {
     /// Groups lines of results; a cell measured twice counts once, the later
     /// line.
     pub fn new(experiment: &'a Experiment, lines: &[Line]) -> Self {
+        Self::of(experiment, lines, &Selection::default())
+    }
+
+    /// The same of a part of the experiment. Gains are over the baseline, in
+    /// the part or not.
+    pub fn of(experiment: &'a Experiment, lines: &[Line], selection: &Selection) -> Self {
         let mut methods: Vec<String> = experiment.methods.iter().map(|m| m.name.clone()).collect();
         for value in &experiment.paper {
             if !methods.contains(&value.method) {
@@ -81,11 +108,16 @@ impl<'a> Summary<'a> {
                 _ => foreign += 1,
             }
         }
+        stages.retain(|stage| selection.has_seed(stage.seed));
+        cells.retain(|cell| selection.has_seed(cell.seed));
         let mut places = Vec::new();
         for regime in &experiment.regimes {
             for layer in &experiment.layers {
                 let column = methods.iter().map(|method| {
                     let at = (regime.fraction, method.as_str(), layer.as_str());
+                    if !selection.has_place(at.0, at.1, at.2) {
+                        return Place::nothing(at);
+                    }
                     let here = |cell: &&Cell<'_>| {
                         cell.method.name == *method
                             && cell.layer == layer
@@ -103,8 +135,27 @@ impl<'a> Summary<'a> {
                 places.extend(marked(column.collect()));
             }
         }
-        let rankings = rankings(&cells);
-        Self { experiment, methods, places, rankings, stages, cells, foreign }
+        cells.retain(|cell| selection.has_place(cell.fraction, &cell.method, &cell.layer));
+        let shown = |of: &dyn Fn(&Place) -> bool| {
+            let mut places = places.iter();
+            places.any(|p| of(p) && selection.has_place(p.fraction, &p.method, &p.layer))
+        };
+        methods.retain(|method| shown(&|place| place.method == *method));
+        stages.retain(|stage| methods.contains(&stage.method));
+        let layers = experiment.layers.iter().filter(|l| shown(&|place| place.layer == **l));
+        let fractions = experiment.regimes.iter().map(|regime| regime.fraction);
+        Self {
+            experiment,
+            layers: layers.cloned().collect(),
+            fractions: fractions.filter(|f| shown(&|place| same(place.fraction, *f))).collect(),
+            selection: selection.clone(),
+            rankings: rankings(&cells),
+            methods,
+            places,
+            stages,
+            cells,
+            foreign,
+        }
     }
 
     /// A place of the table.
@@ -116,8 +167,7 @@ impl<'a> Summary<'a> {
 
     /// Places of a row, in the order of the layers.
     pub fn row(&self, fraction: f64, method: &str) -> Vec<&Place> {
-        let layers = self.experiment.layers.iter();
-        layers.filter_map(|layer| self.place(fraction, method, layer)).collect()
+        self.layers.iter().filter_map(|layer| self.place(fraction, method, layer)).collect()
     }
 
     /// Whether anything of a method was measured.
@@ -125,9 +175,17 @@ impl<'a> Summary<'a> {
         self.places.iter().any(|place| place.method == method && place.sample.is_some())
     }
 
-    /// Cells of the file.
+    /// Cells of what is shown, done or not.
     pub fn planned(&self) -> usize {
-        grid(self.experiment).len()
+        grid(self.experiment).iter().filter(|cell| self.selection.has(cell)).count()
+    }
+
+    /// Layers that are looked at after each epoch of pre-training, as far as
+    /// they are shown.
+    pub fn probed(&self) -> impl Iterator<Item = &String> {
+        let asked = self.experiment.convergence.iter().flat_map(|asked| &asked.layers);
+        let named = &self.selection.layers;
+        asked.filter(|layer| named.is_empty() || named.contains(*layer))
     }
 
     /// Probes of a method after each epoch, of the first repetition.
@@ -239,8 +297,7 @@ fn place(
     });
     let sample = Sample::new(own.into_iter().map(|(_, value)| value).collect());
     let paper = experiment.paper(method, fraction, layer);
-    let (method, layer) = (method.to_owned(), layer.to_owned());
-    Place { fraction, method, layer, sample, gain, paper, diverged: 0, best: false }
+    Place { sample, gain, paper, ..Place::nothing((fraction, method, layer)) }
 }
 
 /// A column with its highest mean marked.
@@ -359,5 +416,42 @@ mod tests {
         let summary = Summary::new(&experiment, &lines);
         let sample = summary.place(0.1, "none", "L1").unwrap().sample.clone().unwrap();
         assert_eq!(sample.values, [20.0]);
+    }
+
+    #[test]
+    fn a_part_is_shown_as_it_stands_in_the_whole() {
+        let experiment = Experiment { baseline: Some("none".into()), ..example() };
+        let lines = [
+            cell("none", "L1", 0.1, 7, 0.40),
+            cell("none", "L2", 0.1, 7, 0.30),
+            cell("HPCA", "L1", 0.1, 7, 0.39),
+            cell("HPCA", "L1", 0.1, 8, 0.43),
+            cell("HPCA", "L2", 0.1, 7, 0.35),
+            cell("none", "L1", 0.1, 99, 0.99),
+        ];
+        let of = |selection: &Selection| Summary::of(&experiment, &lines, selection);
+        let hpca = of(&Selection {
+            only: vec!["HPCA/L1".parse().unwrap()],
+            fractions: vec![0.1],
+            ..Selection::default()
+        });
+        assert_eq!(
+            (&hpca.methods[..], &hpca.layers[..]),
+            (&["HPCA".into()][..], &["L1".into()][..])
+        );
+        assert_eq!((&hpca.fractions[..], hpca.cells.len()), (&[0.1][..], 2));
+        // The three seeds of 10%; one line is of no cell, whatever is shown.
+        assert_eq!((hpca.planned(), hpca.foreign), (3, 1));
+        let gain = hpca.place(0.1, "HPCA", "L1").unwrap().gain.as_ref().unwrap();
+        assert!((gain.mean + 1.0).abs() < 1e-9 && gain.n() == 1, "over what is not shown");
+        // What is not asked for leaves its place in a row empty.
+        let only = ["HPCA/L1", "none/L2"].map(|only| only.parse().unwrap()).to_vec();
+        let two = of(&Selection { only, ..Selection::default() });
+        assert_eq!(two.layers, ["L1", "L2"]);
+        let known: Vec<bool> =
+            two.row(0.1, "HPCA").iter().map(|place| place.sample.is_some()).collect();
+        assert_eq!(known, [true, false]);
+        let seed = of(&Selection { seeds: vec![8], ..Selection::default() });
+        assert_eq!((seed.cells.len(), seed.planned()), (1, 4));
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hebbian_data::Share;
-use hebbian_lab::Only;
+use hebbian_lab::{Only, Selection};
 
 /// `hebb experiment`
 #[derive(Subcommand)]
@@ -36,11 +36,14 @@ Examples:
     #[command(after_help = "\
 The results are those in OUT, or those kept beside the experiment file in
 results/NAME.jsonl, or those given with --results. Learned filters and nearest
-images need the OUT folder that they were made in.
+images need the OUT folder that they were made in. Charts show up to eight
+methods, so of a large table some have to be chosen with --only; gains are
+over the file's baseline, shown or not.
 
 Examples:
   hebb experiment report runs/table-1 --html table-1.html
-  hebb experiment report experiments/cifar10-table-1.toml")]
+  hebb experiment report experiments/cifar10-table-1.toml
+  hebb experiment report FILE --labels 1% --only none --only HPCA --figures talk/")]
     Report(ExperimentReportArgs),
     /// Compare two sets of results, run by run.
     #[command(after_help = "\
@@ -74,18 +77,8 @@ pub struct ExperimentRunArgs {
     /// Only this process's share of the cells: the i-th of n.
     #[arg(long, value_name = "i/n")]
     pub shard: Option<Share>,
-    /// Only cells of this method, or of this layer of it; may be repeated.
-    #[arg(long, value_name = "METHOD[/LAYER]")]
-    pub only: Vec<Only>,
-    /// Only cells of these layers, such as L3,L4.
-    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
-    pub layer: Vec<String>,
-    /// Only cells with these amounts of labels, such as 1%,5% or 0.01.
-    #[arg(long, value_name = "SHARE", value_delimiter = ',', value_parser = share)]
-    pub labels: Vec<f64>,
-    /// Only cells of these seeds, such as 0,1.
-    #[arg(long, value_name = "SEED", value_delimiter = ',')]
-    pub seed: Vec<u64>,
+    #[command(flatten)]
+    pub part: PartArgs,
     /// Only so many of these cells, drawn at random, the same ones each time.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub sample: Option<usize>,
@@ -110,6 +103,35 @@ pub struct ExperimentRunArgs {
     /// Write the results as JSON to standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A part of an experiment's grid.
+#[derive(Args)]
+pub struct PartArgs {
+    /// Only cells of this method, or of this layer of it; may be repeated.
+    #[arg(long, value_name = "METHOD[/LAYER]")]
+    only: Vec<Only>,
+    /// Only cells of these layers, such as L3,L4.
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    layer: Vec<String>,
+    /// Only cells with these amounts of labels, such as 1%,5% or 0.01.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', value_parser = share)]
+    labels: Vec<f64>,
+    /// Only cells of these seeds, such as 0,1.
+    #[arg(long, value_name = "SEED", value_delimiter = ',')]
+    seed: Vec<u64>,
+}
+
+impl PartArgs {
+    /// The part of the grid that is asked for.
+    pub fn selection(&self) -> Selection {
+        Selection {
+            only: self.only.clone(),
+            layers: self.layer.clone(),
+            fractions: self.labels.clone(),
+            seeds: self.seed.clone(),
+        }
+    }
 }
 
 /// A share of the labels, as `1%` or `0.01`.
@@ -161,7 +183,12 @@ pub struct ExperimentReportArgs {
     /// OUT folder to take pictures from, where a file is given.
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub part: PartArgs,
     /// Write a self-contained HTML page.
     #[arg(long, value_name = "PAGE")]
     pub html: Option<PathBuf>,
+    /// Write each chart of the page as an SVG file in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub figures: Option<PathBuf>,
 }

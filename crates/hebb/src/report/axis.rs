@@ -111,6 +111,11 @@ impl Axis {
         (v - a) / (b - a)
     }
 
+    /// Where zero lies, if it is within the axis.
+    pub(super) fn zero(&self) -> Option<f64> {
+        (!self.log && self.first < 0.0 && self.last > 0.0).then(|| self.place(0.0))
+    }
+
     /// The ticks: place and label of each, from the beginning to the end.
     pub(super) fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
         self.ticks.iter().map(|&tick| {
@@ -231,6 +236,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn zero_is_within_what_has_both_signs() {
+        assert_eq!(rounded(&[-1.0, 1.0], false).unwrap().zero(), Some(0.5));
+        assert!(rounded(&[0.0, 1.0], false).unwrap().zero().is_none());
+        assert!(rounded(&[0.1, 1.0], true).unwrap().zero().is_none());
     }
 
     #[test]

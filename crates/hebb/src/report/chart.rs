@@ -11,8 +11,8 @@ use super::axis::{Axis, drawable};
 use super::number::number;
 use super::page::figure;
 
-/// Side of the square in which the lines are laid out.
-const SIDE: f64 = 1000.0;
+/// Sides of the square in which a page's lines are laid out.
+pub(super) const SQUARE: [f64; 2] = [1000.0; 2];
 /// Up to so many points of a series carry a visible dot.
 const DOTTED: usize = 40;
 /// About so many points of a series answer to the pointer.
@@ -44,9 +44,17 @@ pub(super) fn section(
         Axis::rounded(all().filter(good).map(|p| p.1), log_y),
     ) {
         (Some(x), Some(y)) => {
-            let plot = Plot { x, y, x_label, y_label, log: [false, log_y], affixes: ["", ""] };
+            let plot = Plot {
+                x,
+                y,
+                x_label,
+                y_label,
+                log: [false, log_y],
+                affixes: ["", ""],
+                sides: SQUARE,
+            };
             html! {
-                (legend(series, |_| true, series.iter().any(|s| !s.marks.is_empty())))
+                (legend(&Legend::of(series, |_| true, series.iter().any(|s| !s.marks.is_empty()))))
                 (plot.drawing(series))
             }
         }
@@ -55,28 +63,44 @@ pub(super) fn section(
     figure(drawing, caption, note.as_deref())
 }
 
-/// The names of the series that are `drawn` by their place, each beside a piece
-/// of its line; and a paper's mark, where there are `marks`.
-pub(super) fn legend(series: &[Series], drawn: impl Fn(usize) -> bool, marks: bool) -> Markup {
-    html! {
-        ul.legend {
-            @for (i, s) in series.iter().enumerate().filter(|(i, _)| drawn(*i)) {
-                li {
-                    svg class=(colour(i)) width="30" height="10" aria-hidden="true" {
-                        line x1="1" y1="5" x2="29" y2="5" stroke-dasharray=(dash(i)) {}
-                    }
-                    (s.name)
-                }
-            }
-            @if marks {
-                li {
-                    svg.series5 width="14" height="14" aria-hidden="true" {
-                        circle.mark cx="7" cy="7" r="4.5" {}
-                    }
-                    "the paper"
-                }
+/// An entry of a legend.
+pub(super) struct Legend<'a> {
+    pub(super) name: &'a str,
+    /// Place of the series; none for the mark of a paper.
+    series: Option<usize>,
+}
+
+impl<'a> Legend<'a> {
+    /// An entry for each series that is `drawn` by its place, and one for a
+    /// paper's mark, where there are `marks`.
+    pub(super) fn of(
+        series: &'a [Series],
+        drawn: impl Fn(usize) -> bool,
+        marks: bool,
+    ) -> Vec<Self> {
+        let drawn = series.iter().enumerate().filter(|(i, _)| drawn(*i));
+        let named = drawn.map(|(i, s)| Self { name: &s.name, series: Some(i) });
+        named.chain(marks.then_some(Self { name: "the paper", series: None })).collect()
+    }
+
+    /// What stands beside the name: a piece of the line, or the mark.
+    pub(super) fn key(&self, x: f64, y: f64) -> Markup {
+        html! {
+            @match self.series {
+                Some(i) => svg class=(colour(i)) x=(x) y=(y) width="30" height="10" aria-hidden="true" {
+                    line.line x1="1" y1="5" x2="29" y2="5" stroke-dasharray=(dash(i)) {}
+                },
+                None => svg.series5 x=(x) y=(y) width="14" height="10" aria-hidden="true" {
+                    circle.mark cx="7" cy="5" r="4.5" {}
+                },
             }
         }
+    }
+}
+
+pub(super) fn legend(entries: &[Legend<'_>]) -> Markup {
+    html! {
+        ul.legend { @for entry in entries { li { (entry.key(0.0, 0.0)) (entry.name) } } }
     }
 }
 
@@ -98,6 +122,9 @@ pub(super) struct Plot<'a> {
     pub(super) log: [bool; 2],
     /// What stands before and behind the numbers along x.
     pub(super) affixes: [&'a str; 2],
+    /// Width and height in which lines are laid out, whatever those of the
+    /// drawing are.
+    pub(super) sides: [f64; 2],
 }
 
 impl Plot<'_> {
@@ -106,18 +133,23 @@ impl Plot<'_> {
         html! {
             div.plot {
                 p.y-label { (self.y_label) @if self.log[1] { " (logarithmic)" } }
-                svg role="img" aria-label=(self.summary(series)) {
-                    (self.grid())
-                    @for (i, s) in series.iter().enumerate() {
-                        g class=(colour(i)) { (self.band(s)) }
-                    }
-                    @for (i, s) in series.iter().enumerate() {
-                        g class=(colour(i)) {
-                            (self.whiskers(s)) (self.line(s, dash(i))) (self.marks(s)) (self.dots(s))
-                        }
-                    }
-                }
+                svg role="img" aria-label=(self.summary(series)) { (self.body(series)) }
                 p.x-label { (self.x_label) }
+            }
+        }
+    }
+
+    /// The series between the axes: what fills the `svg` element around it.
+    pub(super) fn body(&self, series: &[Series]) -> Markup {
+        html! {
+            (self.grid())
+            @for (i, s) in series.iter().enumerate() {
+                g class=(colour(i)) { (self.band(s)) }
+            }
+            @for (i, s) in series.iter().enumerate() {
+                g class=(colour(i)) {
+                    (self.whiskers(s)) (self.line(s, dash(i))) (self.marks(s)) (self.dots(s))
+                }
             }
         }
     }
@@ -160,7 +192,7 @@ impl Plot<'_> {
             let there = known().map(|&(x, _, high)| (x, high));
             let back = known().rev().map(|&(x, low, _)| (x, low));
             for (i, (x, y)) in there.chain(back).enumerate() {
-                let (x, y) = (self.x.place(x) * SIDE, (1.0 - self.y.place(y)) * SIDE);
+                let [x, y] = self.at(x, y);
                 path.push_str(&format!("{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' }));
             }
             path.push('Z');
@@ -168,9 +200,20 @@ impl Plot<'_> {
         if path.is_empty() {
             return html! {};
         }
+        self.stretched(html! { path.band d=(path) {} })
+    }
+
+    /// Where a point stands among the lines.
+    fn at(&self, x: f64, y: f64) -> [f64; 2] {
+        [self.x.place(x) * self.sides[0], (1.0 - self.y.place(y)) * self.sides[1]]
+    }
+
+    /// Lines in their sides, stretched over the drawing.
+    fn stretched(&self, lines: Markup) -> Markup {
+        let [width, height] = self.sides;
         html! {
-            svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height="100%" {
-                path.band d=(path) {}
+            svg viewBox={ "0 0 " (width) " " (height) } preserveAspectRatio="none" width="100%" height="100%" {
+                (lines)
             }
         }
     }
@@ -213,7 +256,10 @@ impl Plot<'_> {
                         }
                     }
                 }
-                line.axis x1="0" x2="100%" y1="100%" y2="100%" {}
+                @for place in self.y.zero().into_iter().chain([0.0]) {
+                    @let y = percent(1.0 - place);
+                    line.axis x1="0" x2="100%" y1=(y) y2=(y) {}
+                }
             }
         }
     }
@@ -224,20 +270,18 @@ impl Plot<'_> {
         for run in series.points.split(|p| !self.draws(p)) {
             for (i, &(x, y)) in run.iter().enumerate() {
                 let command = if i == 0 { 'M' } else { 'L' };
-                let (x, y) = (self.x.place(x) * SIDE, (1.0 - self.y.place(y)) * SIDE);
+                let [x, y] = self.at(x, y);
                 path.push_str(&format!("{command}{x:.1} {y:.1}"));
             }
             if let [(x, y)] = run {
                 // A line to itself: the round cap makes it a dot.
-                let (x, y) = (self.x.place(*x) * SIDE, (1.0 - self.y.place(*y)) * SIDE);
+                let [x, y] = self.at(*x, *y);
                 path.push_str(&format!("L{x:.1} {y:.1}"));
             }
         }
-        html! {
-            svg viewBox={ "0 0 " (SIDE) " " (SIDE) } preserveAspectRatio="none" width="100%" height="100%" {
-                path d=(path) stroke-dasharray=(dash) vector-effect="non-scaling-stroke" {}
-            }
-        }
+        self.stretched(html! {
+            path.line d=(path) stroke-dasharray=(dash) vector-effect="non-scaling-stroke" {}
+        })
     }
 
     /// Dots that tell their values to the pointer; the dots of a long series

@@ -8,6 +8,7 @@
 mod axis;
 mod bars;
 mod chart;
+mod drawing;
 mod filters;
 mod neighbours;
 mod number;
@@ -241,5 +242,20 @@ impl Report {
     /// The report as one HTML document.
     pub(crate) fn to_html(&self) -> String {
         page::page(self).into_string()
+    }
+}
+
+impl Section {
+    /// The section's charts as one SVG file; none where it has none, or nothing
+    /// to draw. `about` says what the report is about, `origin` tells those who
+    /// open the file how it was made.
+    pub(crate) fn to_svg(&self, about: &str, origin: &str) -> Option<String> {
+        match self {
+            Self::Panels { heading, caption, frame, panels } => {
+                let heading = heading.to_lowercase();
+                drawing::drawing([&format!("{about}: {heading}"), caption, origin], frame, panels)
+            }
+            _ => None,
+        }
     }
 }

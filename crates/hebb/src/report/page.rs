@@ -8,6 +8,9 @@ use super::{Report, Section, bars, chart, filters, neighbours, panels, results, 
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
                       base-uri 'none'; form-action 'none'";
 
+const STYLES: [&str; 3] =
+    [include_str!("palette.css"), include_str!("style.css"), include_str!("chart.css")];
+
 /// The whole document.
 pub(super) fn page(report: &Report) -> Markup {
     html! {
@@ -21,7 +24,7 @@ pub(super) fn page(report: &Report) -> Markup {
                 // Served over HTTP, a page without an icon is asked for one.
                 link rel="icon" href="data:,";
                 title { (report.title) }
-                style { (PreEscaped(include_str!("style.css"))) }
+                @for sheet in STYLES { style { (PreEscaped(sheet)) } }
             }
             body {
                 header {

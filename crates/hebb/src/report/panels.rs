@@ -3,48 +3,61 @@
 use maud::{Markup, html};
 
 use super::axis::{Axis, drawable};
-use super::chart::{Plot, legend};
+use super::chart::{Legend, Plot, SQUARE, legend};
 use super::page::figure;
 use super::{Frame, Series};
 
+/// Charts with all that they share.
+pub(super) struct Sheet<'a> {
+    pub(super) legend: Vec<Legend<'a>>,
+    /// Title, axes and series of each chart that has a point to draw.
+    pub(super) panels: Vec<(&'a str, Plot<'a>, &'a [Series])>,
+}
+
+impl<'a> Sheet<'a> {
+    /// None where there is nothing to draw.
+    pub(super) fn new(frame: &'a Frame, panels: &'a [(String, Vec<Series>)]) -> Option<Self> {
+        let all: Vec<&Series> = panels.iter().flat_map(|(_, series)| series).collect();
+        let has_points = |series: &Series| {
+            points(series).any(|(x, y)| drawable(x, frame.log_x) && drawable(y, false))
+        };
+        let drawn = panels.iter().filter(|(_, series)| series.iter().any(has_points));
+        let plots = drawn.filter_map(|(title, series)| {
+            let own: Vec<&Series> = series.iter().collect();
+            let plot = Plot {
+                x: x_axis(frame, &all)?,
+                y: y_axis(frame, if frame.same_y { &all } else { &own })?,
+                x_label: &frame.x_label,
+                y_label: &frame.y_label,
+                log: [frame.log_x, false],
+                affixes: frame.affixes,
+                sides: SQUARE,
+            };
+            Some((title.as_str(), plot, series.as_slice()))
+        });
+        let plots: Vec<_> = plots.collect();
+        // The panel with most to name speaks for all of them.
+        let named = panels.iter().map(|(_, series)| series).max_by_key(|s| s.len())?;
+        let legend = Legend::of(
+            named,
+            |i| panels.iter().any(|(_, series)| series.get(i).is_some_and(has_points)),
+            all.iter().any(|s| !s.marks.is_empty()),
+        );
+        (!plots.is_empty()).then_some(Self { legend, panels: plots })
+    }
+}
+
 /// The charts in a grid, under one legend.
 pub(super) fn section(caption: &str, frame: &Frame, panels: &[(String, Vec<Series>)]) -> Markup {
-    let all: Vec<&Series> = panels.iter().flat_map(|(_, series)| series).collect();
-    let drawn = panels.iter().filter(|(_, series)| {
-        series
-            .iter()
-            .any(|s| points(s).any(|(x, y)| drawable(x, frame.log_x) && drawable(y, false)))
-    });
-    let drawn: Vec<_> = drawn.collect();
-    let Some((_, names)) = panels.first().filter(|_| !drawn.is_empty()) else {
+    let Some(sheet) = Sheet::new(frame, panels) else {
         return figure(html! { p.empty { "There are no points to draw." } }, caption, None);
     };
-    // The panel with most to name speaks for all of them.
-    let named = panels.iter().map(|(_, series)| series).max_by_key(|s| s.len()).unwrap_or(names);
-    let in_panel = |i: usize, series: &[Series]| {
-        series.get(i).is_some_and(|s| !(s.points.is_empty() && s.marks.is_empty()))
-    };
     let content = html! {
-        (legend(
-            named,
-            |i| panels.iter().any(|(_, series)| in_panel(i, series)),
-            all.iter().any(|s| !s.marks.is_empty()),
-        ))
+        (legend(&sheet.legend))
         // Three to a row, but four are two and two.
-        div class={ "panels" @if matches!(drawn.len(), 2 | 4) { " pairs" } } {
-            @for (title, series) in drawn {
-                @let own: Vec<&Series> = series.iter().collect();
-                @let of_y = if frame.same_y { &all } else { &own };
-                @if let (Some(x), Some(y)) = (x_axis(frame, &all), y_axis(frame, of_y)) {
-                    @let plot = Plot {
-                        x, y,
-                        x_label: &frame.x_label,
-                        y_label: &frame.y_label,
-                        log: [frame.log_x, false],
-                        affixes: frame.affixes,
-                    };
-                    div.panel { h3 { (title) } (plot.drawing(series)) }
-                }
+        div class={ "panels" @if matches!(sheet.panels.len(), 2 | 4) { " pairs" } } {
+            @for (title, plot, series) in &sheet.panels {
+                div.panel { h3 { (title) } (plot.drawing(series)) }
             }
         }
     };

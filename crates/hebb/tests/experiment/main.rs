@@ -17,6 +17,7 @@ const EXPERIMENT: &str = r#"
 name = "tiny"
 title = "A tiny grid"
 reference = "Nobody, Table 0."
+baseline = "none"
 
 [data]
 name = "Fashion-MNIST sample"
@@ -105,9 +106,9 @@ fn mistakes_are_named() {
         fails(&run(&file, data, &out, &[]), code, words);
         assert!(!Path::new(&out).exists(), "{to} left {out} behind");
     };
-    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 24", "epocs"]);
-    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 27", "L4", "L1 to L3"]);
-    with("\"hpca\"", "\"hcpa\"", 2, &["line 22", "hcpa", "soft-wta"]);
+    with("epochs = 2,", "epocs = 2,", 2, &["tiny.toml", "line 25", "epocs"]);
+    with("[\"L1\", \"L3\"]", "[\"L1\", \"L4\"]", 2, &["line 28", "L4", "L1 to L3"]);
+    with("\"hpca\"", "\"hcpa\"", 2, &["line 23", "hcpa", "soft-wta"]);
     with("\"photos\"", "\"nowhere\"", 1, &["nowhere"]);
     with("train = 150", "train = 900", 1, &["split.train", "900", "200"]);
     fs::write(&file, EXPERIMENT).unwrap();

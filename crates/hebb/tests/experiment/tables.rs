@@ -73,7 +73,8 @@ fn a_report_shows_what_was_found() {
     assert_eq!(table, printed.replace(&file, &at(&dir, "out/tiny.toml")));
     assert!(table.contains("| labels | method | n | L1 | L3 |"), "{table}");
     let rows = |start: &str| table.lines().filter(|line| line.starts_with(start)).count();
-    assert_eq!((rows("| labels"), rows("| 40%"), rows("| 100%")), (1, 2, 2), "{table}");
+    // Two methods; of one of them its gain too.
+    assert_eq!((rows("| labels"), rows("| 40%"), rows("| 100%")), (2, 3, 3), "{table}");
     // Epoch by epoch, and every definition of mAP of both features and methods.
     assert_eq!((rows("| L1 | HPCA |"), rows("| L3: L1 | 5 | mAP truncated |")), (1, 2), "{table}");
     assert!(table.contains("(37.01)") && table.contains("(41.88)") && table.contains('±'));
@@ -92,6 +93,28 @@ fn a_report_shows_what_was_found() {
     ] {
         assert!(page.contains(word), "no '{word}' in the page");
     }
+    // The same charts as files of their own, of all or of what is asked for.
+    let figures = at(&dir, "figures");
+    ok(&["experiment", "report", &out, "--figures", &figures]);
+    for chart in ["by-epoch", "by-labels", "by-layer", "gains"] {
+        let path = format!("{figures}/tiny-{chart}.svg");
+        assert!(fs::read_to_string(&path).unwrap().contains("</svg>"), "{path}");
+    }
+    let part = ["--only", "HPCA", "--labels", "40%", "--figures", &figures];
+    let less = ok(&[&["experiment", "report", &out][..], &part].concat());
+    assert!(less.contains(" --only HPCA --labels 40% --data DATA"), "{less}");
+    assert!(less.contains("| 40% | HPCA |") && !less.contains("| 40% | none |"), "{less}");
+    assert!(!less.contains("| 100% |") && less.contains("Gain over none"), "{less}");
+    let svg = fs::read_to_string(format!("{figures}/tiny-by-layer.svg")).unwrap();
+    assert!(svg.contains(" --only HPCA --labels 40% --figures DIR</desc>"), "{svg}");
+    assert!(svg.contains(">40% of the labels<") && !svg.contains(">100% of the labels<"));
+    let nothing = ["--layer", "L1", "--labels", "40%", "--only", "none", "--figures", &figures];
+    fails(
+        &[&["experiment", "report", &out][..], &nothing].concat(),
+        2,
+        &["--figures", "nothing to draw"],
+    );
+    fails(&["experiment", "report", &out, "--only", "hpca"], 2, &["--only", "none, HPCA"]);
     // From the lines alone, without the folder: the same table.
     let alone = ok(&["experiment", "report", &file, "--results", &kept]);
     assert_eq!(alone, printed);
@@ -123,6 +146,37 @@ fn the_tables_kept_with_results_are_what_the_results_say() {
         let text = fs::read_to_string(&kept).unwrap_or_default();
         assert!(text == stdout(&output), "{} is not of its results: {again}", kept.display());
         assert!(text.contains(&format!("`hebb experiment run {file} ")), "{text}");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+/// The same of figures: each says the command that draws it.
+#[test]
+fn the_figures_kept_are_what_the_results_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(root.join("docs/figures")).unwrap() {
+        let kept = entry.unwrap().path();
+        let figure = fs::read_to_string(&kept).unwrap();
+        let command = figure.split("<desc>").nth(1).unwrap().split("</desc>").next().unwrap();
+        // Every other piece is between quotation marks.
+        let pieces = command.split('\'').enumerate().flat_map(|(i, piece)| match i % 2 {
+            0 => piece.split_whitespace().collect(),
+            _ => vec![piece],
+        });
+        let folder = dir.path().to_str().unwrap();
+        let words: Vec<&str> =
+            pieces.skip(1).map(|word| if word == "DIR" { folder } else { word }).collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_hebb"))
+            .current_dir(root)
+            .args(&words)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", stderr(&output));
+        let drawn = fs::read_to_string(dir.path().join(kept.file_name().unwrap())).unwrap();
+        assert!(figure == drawn, "{} is not of its results: {command}", kept.display());
         seen += 1;
     }
     assert!(seen > 0);

@@ -20,7 +20,7 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
         epochs.join(" | "),
         "---|".repeat(epochs.len())
     );
-    for layer in &asked.layers {
+    for layer in summary.probed() {
         for method in &summary.methods {
             let own = || summary.convergence(method).iter().filter(|probe| probe.layer == *layer);
             if own().next().is_none() {

@@ -76,14 +76,14 @@ pub fn table(summary: &Summary<'_>, file: &Path) -> String {
     let mut text =
         format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
     text += &format!("{}\n\n", again(summary, file));
-    text += &head(&e.layers);
-    for regime in &e.regimes {
+    text += &head(&summary.layers);
+    for &fraction in &summary.fractions {
         for method in &summary.methods {
-            let row = summary.row(regime.fraction, method);
+            let row = summary.row(fraction, method);
             if row.iter().all(|place| place.is_empty()) {
                 continue;
             }
-            let (labels, n) = (percent(regime.fraction), runs(&row));
+            let (labels, n) = (percent(fraction), runs(&row));
             let cells: Vec<String> = row.iter().map(|place| cell(place, &row)).collect();
             text += &format!("| {labels}% | {} | {n} | {} |\n", escaped(method), cells.join(" | "));
         }
@@ -112,8 +112,10 @@ fn again(summary: &Summary<'_>, file: &Path) -> String {
     if let Some(test) = &data.test {
         holds += &format!(" and {}", name(test));
     }
-    let file = file.display();
-    format!("Again: `hebb experiment run {file} --data DATA --out OUT`, where DATA holds {holds}.")
+    let (file, part) = (file.display(), &summary.selection);
+    format!(
+        "Again: `hebb experiment run {file}{part} --data DATA --out OUT`, where DATA holds {holds}."
+    )
 }
 
 fn head(layers: &[String]) -> String {
@@ -124,11 +126,11 @@ fn head(layers: &[String]) -> String {
 /// The same for the gains over the baseline, where there are any.
 fn gains(summary: &Summary<'_>, baseline: &str) -> String {
     let mut text = String::new();
-    for regime in &summary.experiment.regimes {
+    for &fraction in &summary.fractions {
         for method in &summary.methods {
-            let row = summary.row(regime.fraction, method);
+            let row = summary.row(fraction, method);
             if row.iter().any(|place| place.gain.is_some()) {
-                let (labels, n) = (percent(regime.fraction), pairs(&row));
+                let (labels, n) = (percent(fraction), pairs(&row));
                 let cells: Vec<_> = row.iter().map(|place| gain_cell(place, &row)).collect();
                 let (method, cells) = (escaped(method), cells.join(" | "));
                 text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
@@ -141,7 +143,7 @@ fn gains(summary: &Summary<'_>, baseline: &str) -> String {
     format!(
         "Gain over {baseline}, points: the mean of the differences between runs of the same split \
          and labels, ± its 95% interval.\n\n{}{text}\n",
-        head(&summary.experiment.layers)
+        head(&summary.layers)
     )
 }
 

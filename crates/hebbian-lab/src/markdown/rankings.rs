@@ -35,8 +35,8 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
         let retrieval = summary.experiment.retrieval.as_ref();
         retrieval.is_none_or(|retrieval| retrieval.fractions.iter().any(|&f| same(f, fraction)))
     };
-    let regimes = summary.experiment.regimes.iter().map(|regime| regime.fraction);
-    let fractions: Vec<f64> = regimes.filter(|&fraction| ranked(fraction)).collect();
+    let fractions = summary.fractions.iter().copied();
+    let fractions: Vec<f64> = fractions.filter(|&fraction| ranked(fraction)).collect();
     let shares: Vec<_> = fractions.iter().map(|&f| format!("{}%", percent(f))).collect();
     let mut text = format!(
         "\nPrecision and mean average precision, %, by amount of labels: every {} image against all \

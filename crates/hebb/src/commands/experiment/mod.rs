@@ -35,11 +35,8 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     let device = Device::open(&args.device)?;
     let experiment = Experiment::read(&args.file)?;
     let options = Options {
+        selection: args.part.selection(),
         shard: args.shard,
-        only: args.only.clone(),
-        layers: args.layer.clone(),
-        fractions: args.labels.clone(),
-        seeds: args.seed.clone(),
         sample: args.sample,
         max_cells: args.max_cells,
         results: args.results.clone(),

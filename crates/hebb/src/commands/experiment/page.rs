@@ -6,6 +6,7 @@ use anyhow::Result;
 use hebbian_lab::Summary;
 use hebbian_lab::grid::percent;
 use hebbian_lab::markdown;
+use hebbian_lab::statistics::Sample;
 use hebbian_lab::summary::Place;
 
 use super::pictures;
@@ -18,21 +19,14 @@ const DRAWN: usize = 3;
 const SHOWN: f64 = 0.005;
 
 /// Most lines that an eye can follow in one chart; of more, tables say it better.
-const LINES: usize = 8;
+pub const LINES: usize = 8;
 
 /// The whole page. Pictures come from `out`, the folder the work was done in.
 pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<Report> {
     let e = summary.experiment;
     let mut sections = vec![table(summary)];
     sections.extend(gains(summary));
-    let rows = summary.methods.iter().filter(|method| summary.is_measured(method)).count();
-    if e.layers.len() > 1 && rows <= LINES {
-        sections.push(by_layer(summary));
-    }
-    if e.regimes.len() > 1 && rows <= LINES {
-        sections.push(by_labels(summary));
-    }
-    sections.extend(convergence(summary));
+    sections.extend(charts(summary).into_iter().map(|(_, section)| section));
     if let Some(out) = out {
         sections.extend(pictures::filters(summary, out)?);
     }
@@ -43,7 +37,8 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
     sections.extend(times(summary));
     sections.push(repeat(summary, file));
     let runs = summary.cells.len();
-    let seeds: Vec<String> = e.seeds().iter().map(u64::to_string).collect();
+    let seeds = e.seeds().into_iter().filter(|&seed| summary.selection.has_seed(seed));
+    let seeds: Vec<String> = seeds.map(|seed| seed.to_string()).collect();
     Ok(Report {
         title: e.title.clone(),
         subtitle: format!(
@@ -57,12 +52,27 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
     })
 }
 
+/// The charts, each with a name for its file.
+pub fn charts(summary: &Summary<'_>) -> Vec<(&'static str, Section)> {
+    let rows = summary.methods.iter().filter(|method| summary.is_measured(method)).count();
+    let mut charts = Vec::new();
+    if summary.layers.len() > 1 && rows <= LINES {
+        charts.push(("by-layer", by_layer(summary)));
+        charts.extend(gains_by_layer(summary).map(|section| ("gains", section)));
+    }
+    if summary.fractions.len() > 1 && rows <= LINES {
+        charts.push(("by-labels", by_labels(summary)));
+    }
+    charts.extend(convergence(summary).map(|section| ("by-epoch", section)));
+    charts
+}
+
 fn table(summary: &Summary<'_>) -> Section {
     let e = summary.experiment;
     Section::Results {
         heading: format!("{} accuracy, %", capital(e.judged_on())),
         caption: summary.notes().join(" "),
-        columns: e.layers.clone(),
+        columns: summary.layers.clone(),
         groups: groups(summary, markdown::runs, measured),
     }
 }
@@ -77,7 +87,7 @@ fn gains(summary: &Summary<'_>) -> Option<Section> {
         caption: "The mean of the differences between runs of the same split and labels, ± its \
                   95% interval: what the draw of the labels does to both is in neither."
             .into(),
-        columns: e.layers.clone(),
+        columns: summary.layers.clone(),
         groups,
     })
 }
@@ -88,13 +98,12 @@ fn groups(
     n: fn(&[&Place]) -> String,
     cell: fn(&Place, &[&Place]) -> Measured,
 ) -> Vec<ResultGroup> {
-    let groups = summary.experiment.regimes.iter().map(|regime| {
-        let labels = summary.cells.iter().find(|c| same(c.fraction, regime.fraction));
+    let groups = summary.fractions.iter().map(|&fraction| {
+        let labels = summary.cells.iter().find(|c| same(c.fraction, fraction));
         let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
-        let name =
-            format!("{}% of the labels{}", percent(regime.fraction), count.unwrap_or_default());
+        let name = format!("{}% of the labels{}", percent(fraction), count.unwrap_or_default());
         let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
-            let row = summary.row(regime.fraction, method);
+            let row = summary.row(fraction, method);
             let cells: Vec<Measured> = row.iter().map(|place| cell(place, &row)).collect();
             let known = cells.iter().any(|cell| cell.value.is_some() || cell.paper.is_some());
             known.then(|| ResultRow { name: method.clone(), series, runs: n(&row), cells })
@@ -147,18 +156,27 @@ pub(super) fn thousands(n: usize) -> String {
     }
 }
 
-/// A series a method: the places that `of` gives, at the x that `of` gives them.
-fn series<'s>(summary: &'s Summary<'_>, of: impl Fn(&str) -> Vec<(f64, &'s Place)>) -> Vec<Series> {
+/// What is drawn of a place.
+type Drawn = fn(&Place) -> Option<&Sample>;
+
+/// A series a method: `drawn` of the places that `of` gives, at the x that `of`
+/// gives them. A place that was not measured leaves a gap.
+fn series<'s>(
+    summary: &'s Summary<'_>,
+    drawn: Drawn,
+    of: impl Fn(&str) -> Vec<(f64, &'s Place)>,
+) -> Vec<Series> {
+    let mean = |place: &Place| drawn(place).map_or(f64::NAN, |sample| sample.mean);
     let series = summary.methods.iter().map(|method| {
         let places = of(method);
-        let own = places.iter().filter_map(|(x, place)| Some((*x, place.sample.as_ref()?)));
-        let band = own.clone().filter(|(_, sample)| sample.n() >= DRAWN).filter_map(|(x, s)| {
+        let own = places.iter().filter_map(|(x, place)| Some((*x, drawn(place)?)));
+        let band = own.filter(|(_, sample)| sample.n() >= DRAWN).filter_map(|(x, s)| {
             let half_width = s.half_width?;
             Some((x, s.mean - half_width, s.mean + half_width))
         });
         Series {
             name: method.clone(),
-            points: own.clone().map(|(x, sample)| (x, sample.mean)).collect(),
+            points: places.iter().map(|(x, place)| (*x, mean(place))).collect(),
             band: band.collect(),
             marks: places.iter().filter_map(|(x, place)| Some((*x, place.paper?))).collect(),
         }
@@ -170,16 +188,20 @@ fn bands() -> String {
     format!("Bands and strokes: 95% confidence intervals, where there are {DRAWN} runs or more.")
 }
 
-fn by_layer(summary: &Summary<'_>) -> Section {
-    let e = summary.experiment;
+/// A panel for each amount of labels, with `drawn` of the places along the layers.
+fn along_layers(summary: &Summary<'_>, drawn: Drawn) -> Vec<(String, Vec<Series>)> {
     let depth = |layer: &str| layer.trim_start_matches('L').parse::<f64>().unwrap_or(f64::NAN);
-    let panels = e.regimes.iter().map(|regime| {
+    let panels = summary.fractions.iter().map(|&fraction| {
         let of = |method: &str| {
-            let row = summary.row(regime.fraction, method);
+            let row = summary.row(fraction, method);
             row.into_iter().map(|place| (depth(&place.layer), place)).collect()
         };
-        (format!("{}% of the labels", percent(regime.fraction)), series(summary, of))
+        (format!("{}% of the labels", percent(fraction)), series(summary, drawn, of))
     });
+    panels.collect()
+}
+
+fn by_layer(summary: &Summary<'_>) -> Section {
     Section::Panels {
         heading: "Accuracy by layer".into(),
         caption: format!("Each panel has its own vertical axis. {}", bands()),
@@ -189,21 +211,44 @@ fn by_layer(summary: &Summary<'_>) -> Section {
             affixes: ["L", ""],
             ..Frame::default()
         },
-        panels: panels.collect(),
+        panels: along_layers(summary, |place| place.sample.as_ref()),
     }
 }
 
+/// What is gained over the baseline, where the file names one.
+fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
+    let baseline = summary.experiment.baseline.as_ref()?;
+    let mut panels = along_layers(summary, |place| place.gain.as_ref());
+    // The paper's values are accuracies.
+    panels.iter_mut().flat_map(|(_, series)| series).for_each(|series| series.marks.clear());
+    Some(Section::Panels {
+        heading: format!("Gain over {baseline} by layer"),
+        caption: format!(
+            "Means of the differences between runs of the same split and labels. All panels have \
+             the same vertical axis. {}",
+            bands()
+        ),
+        frame: Frame {
+            x_label: "layer".into(),
+            y_label: "gain, points".into(),
+            affixes: ["L", ""],
+            same_y: true,
+            ..Frame::default()
+        },
+        panels,
+    })
+}
+
 fn by_labels(summary: &Summary<'_>) -> Section {
-    let e = summary.experiment;
-    let panels = e.layers.iter().map(|layer| {
+    let panels = summary.layers.iter().map(|layer| {
         let of = |method: &str| {
-            let places = e.regimes.iter().filter_map(|regime| {
-                let place = summary.place(regime.fraction, method, layer)?;
-                Some((100.0 * regime.fraction, place))
+            let places = summary.fractions.iter().filter_map(|&fraction| {
+                let place = summary.place(fraction, method, layer)?;
+                Some((100.0 * fraction, place))
             });
             places.collect()
         };
-        (layer.clone(), series(summary, of))
+        (layer.clone(), series(summary, |place| place.sample.as_ref(), of))
     });
     Section::Panels {
         heading: "Accuracy by number of labels".into(),
@@ -222,7 +267,7 @@ fn by_labels(summary: &Summary<'_>) -> Section {
 fn convergence(summary: &Summary<'_>) -> Option<Section> {
     let e = summary.experiment;
     let asked = e.convergence.as_ref()?;
-    let panels = asked.layers.iter().filter_map(|layer| {
+    let panels = summary.probed().filter_map(|layer| {
         let of_layer = |method: &String| Series {
             name: method.clone(),
             points: summary
@@ -337,6 +382,7 @@ fn repeat(summary: &Summary<'_>, file: &Path) -> Section {
          the {}th on, momentum {}, weight decay {}, dropout {}.",
         f.epochs, f.batch, f.lr, f.gamma, f.decay_after, f.momentum, f.weight_decay, f.dropout
     );
-    let command = format!("hebb experiment run {} --data DATA --out OUT", file.display());
+    let (file, part) = (file.display(), &summary.selection);
+    let command = format!("hebb experiment run {file}{part} --data DATA --out OUT");
     Section::Text { heading: "To repeat it".into(), paragraphs: vec![command, split, tuning] }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use hebbian::error::Error;
 use hebbian::network::write_atomically;
 use hebbian_lab::{Experiment, Line, Summary, markdown, results};
 
@@ -14,8 +15,10 @@ use crate::ui::say;
 pub fn run(args: &ExperimentReportArgs) -> Result<()> {
     let (file, out) = places(&args.of)?;
     let experiment = Experiment::read(&file)?;
+    let selection = args.part.selection();
+    selection.check(&experiment)?;
     let (lines, from) = lines(&experiment, &file, out, args.results.as_deref())?;
-    let summary = Summary::new(&experiment, &lines);
+    let summary = Summary::of(&experiment, &lines, &selection);
     if summary.foreign > 0 {
         let n = summary.foreign;
         let from = from.display();
@@ -28,6 +31,34 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
         let report = page::report(&summary, &file, pictures)?;
         write_atomically(html, report.to_html().as_bytes())?;
         eprintln!("the page: {}", html.display());
+    }
+    args.figures.as_deref().map_or(Ok(()), |folder| figures(&summary, &file, folder))
+}
+
+/// Draws each chart of the page into a file of its own.
+fn figures(summary: &Summary<'_>, file: &Path, folder: &Path) -> Result<()> {
+    let (e, part) = (summary.experiment, &summary.selection);
+    let origin = format!("hebb experiment report {}{part} --figures DIR", file.display());
+    let drawn = page::charts(summary).into_iter().filter_map(|(name, section)| {
+        let svg = section.to_svg(&e.title, &origin)?;
+        Some((folder.join(format!("{}-{name}.svg", e.name)), svg))
+    });
+    let drawn: Vec<(PathBuf, String)> = drawn.collect();
+    if drawn.is_empty() {
+        let most = page::LINES;
+        return Err(Error::config(
+            "--figures",
+            format!(
+                "there is nothing to draw: charts are of up to {most} methods (--only chooses \
+                 them) and of two layers, amounts of labels or epochs at least"
+            ),
+        )
+        .into());
+    }
+    fs_err::create_dir_all(folder)?;
+    for (path, svg) in drawn {
+        write_atomically(&path, svg.as_bytes())?;
+        eprintln!("a figure: {}", path.display());
     }
     Ok(())
 }
