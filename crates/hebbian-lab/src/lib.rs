@@ -60,7 +60,7 @@ pub use grid::{Cell, grid};
 pub use method::{Method, Pretraining};
 pub use results::{CellResult, Line, StageResult};
 pub use run::{Event, Options, Outcome, run};
-pub use select::{Only, Selection};
+pub use select::{Only, Selection, quoted};
 pub use spec::Experiment;
 pub use summary::Summary;
 

@@ -72,14 +72,9 @@ impl Selection {
     /// If a method, layer, amount of labels or seed is none of the
     /// experiment's; the message names the option and those there are.
     pub fn check(&self, experiment: &Experiment) -> Result<()> {
-        let refuse = |option: &str, asked: &dyn fmt::Display, known: Vec<String>| {
-            Err(Error::config(option, format!("'{asked}' is none of {}", known.join(", "))))
-        };
+        let refuse = |option, asked: &dyn fmt::Display, known| Err(unknown(option, asked, known));
         for only in &self.only {
-            if experiment.method(&only.method).is_none() {
-                let known = experiment.methods.iter().map(|m| m.name.clone()).collect();
-                return refuse("--only", &only.method, known);
-            }
+            known_method(experiment, "--only", &only.method)?;
             if let Some(layer) = only.layer.as_ref().filter(|l| !experiment.layers.contains(l)) {
                 return refuse("--only", layer, experiment.layers.clone());
             }
@@ -118,8 +113,21 @@ impl fmt::Display for Selection {
     }
 }
 
+/// Refuses what is given for an option if it is no method of the experiment.
+pub(crate) fn known_method(experiment: &Experiment, option: &str, name: &str) -> Result<()> {
+    if experiment.method(name).is_some() {
+        return Ok(());
+    }
+    Err(unknown(option, &name, experiment.methods.iter().map(|m| m.name.clone()).collect()))
+}
+
+/// What is said of something that is asked for and not there.
+fn unknown(option: &str, asked: &dyn fmt::Display, known: Vec<String>) -> Error {
+    Error::config(option, format!("'{asked}' is none of {}", known.join(", ")))
+}
+
 /// A word as a shell has to be given it.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,%".contains(c);
     if word.chars().all(plain) {
         word.to_owned()

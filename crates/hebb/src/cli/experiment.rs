@@ -38,11 +38,12 @@ The results are those in OUT, or those kept beside the experiment file in
 results/NAME.jsonl, or those given with --results. Learned filters and nearest
 images need the OUT folder that they were made in. Charts show up to eight
 methods, so of a large table some have to be chosen with --only; gains are
-over the file's baseline, shown or not.
+over the file's baseline or that of --baseline, shown or not.
 
 Examples:
   hebb experiment report runs/table-1 --html table-1.html
   hebb experiment report experiments/cifar10-table-1.toml
+  hebb experiment report FILE --baseline HPCA          (is anything better than HPCA?)
   hebb experiment report FILE --labels 1% --only none --only HPCA --figures talk/")]
     Report(ExperimentReportArgs),
     /// Compare two sets of results, run by run.
@@ -185,6 +186,10 @@ pub struct ExperimentReportArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub part: PartArgs,
+    /// Compare the others with this method, run by run, not with the file's
+    /// baseline.
+    #[arg(long, value_name = "METHOD")]
+    pub baseline: Option<String>,
     /// Write a self-contained HTML page.
     #[arg(long, value_name = "PAGE")]
     pub html: Option<PathBuf>,

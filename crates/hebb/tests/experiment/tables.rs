@@ -1,5 +1,6 @@
 //! What is said of results: reports, comparisons, the tables that are kept.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -115,6 +116,11 @@ fn a_report_shows_what_was_found() {
         &["--figures", "nothing to draw"],
     );
     fails(&["experiment", "report", &out, "--only", "hpca"], 2, &["--only", "none, HPCA"]);
+    // Compared with another method than the file's.
+    let turned = ok(&["experiment", "report", &out, "--baseline", "HPCA"]);
+    let gains = turned.split("Gain over HPCA, points").nth(1).unwrap();
+    assert!(gains.contains("| 40% | none | 2 |") && !gains.contains("| 40% | HPCA |"), "{gains}");
+    fails(&["experiment", "report", &out, "--baseline", "x"], 2, &["--baseline", "none, HPCA"]);
     // From the lines alone, without the folder: the same table.
     let alone = ok(&["experiment", "report", &file, "--results", &kept]);
     assert_eq!(alone, printed);
@@ -132,19 +138,15 @@ fn a_report_shows_what_was_found() {
 /// program says of the results beside them.
 #[test]
 fn the_tables_kept_with_results_are_what_the_results_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let mut seen = 0;
-    for entry in fs::read_dir(root.join("experiments/results")).unwrap() {
+    for entry in fs::read_dir(repository().join("experiments/results")).unwrap() {
         let kept = entry.unwrap().path().with_extension("md");
         let name = kept.file_stem().unwrap().to_str().unwrap();
         let file = format!("experiments/{name}.toml");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
-        let output =
-            command.current_dir(root).args(["experiment", "report", &file]).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
+        let printed = in_repository(&["experiment", "report", &file]);
         let again = format!("hebb experiment report {file} > experiments/results/{name}.md");
         let text = fs::read_to_string(&kept).unwrap_or_default();
-        assert!(text == stdout(&output), "{} is not of its results: {again}", kept.display());
+        assert!(text == printed, "{} is not of its results: {again}", kept.display());
         assert!(text.contains(&format!("`hebb experiment run {file} ")), "{text}");
         seen += 1;
     }
@@ -154,27 +156,17 @@ fn the_tables_kept_with_results_are_what_the_results_say() {
 /// The same of figures: each says the command that draws it.
 #[test]
 fn the_figures_kept_are_what_the_results_say() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
     let mut seen = 0;
-    for entry in fs::read_dir(root.join("docs/figures")).unwrap() {
+    for entry in fs::read_dir(repository().join("docs/figures")).unwrap() {
         let kept = entry.unwrap().path();
         let figure = fs::read_to_string(&kept).unwrap();
         let command = figure.split("<desc>").nth(1).unwrap().split("</desc>").next().unwrap();
-        // Every other piece is between quotation marks.
-        let pieces = command.split('\'').enumerate().flat_map(|(i, piece)| match i % 2 {
-            0 => piece.split_whitespace().collect(),
-            _ => vec![piece],
-        });
-        let folder = dir.path().to_str().unwrap();
+        let words = words(command).into_iter();
         let words: Vec<&str> =
-            pieces.skip(1).map(|word| if word == "DIR" { folder } else { word }).collect();
-        let output = Command::new(env!("CARGO_BIN_EXE_hebb"))
-            .current_dir(root)
-            .args(&words)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{command}: {}", stderr(&output));
+            words.map(|word| if word == "DIR" { folder } else { word }).collect();
+        in_repository(&words);
         let drawn = fs::read_to_string(dir.path().join(kept.file_name().unwrap())).unwrap();
         assert!(figure == drawn, "{} is not of its results: {command}", kept.display());
         seen += 1;
@@ -182,13 +174,80 @@ fn the_figures_kept_are_what_the_results_say() {
     assert!(seen > 0);
 }
 
+/// What is said with an interval is in a table, or printed by a command that
+/// the text names.
+#[test]
+fn intervals_in_the_text_are_those_of_the_results() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let (readme, results) = (read("README.md"), read("docs/results.md"));
+    let mut known = String::new();
+    for entry in fs::read_dir(repository().join("experiments/results")).unwrap() {
+        known += &fs::read_to_string(entry.unwrap().path().with_extension("md")).unwrap();
+    }
+    let commands = results.split('`').filter(|code| {
+        let of_results =
+            |verb: &str| code.starts_with(&format!("hebb experiment {verb} experiments/"));
+        !code.contains("NAME") && (of_results("report") || of_results("compare"))
+    });
+    for command in commands {
+        known += &in_repository(&words(command));
+    }
+    let known = intervals(&known);
+    for (name, text) in [("README.md", readme), ("docs/results.md", results)] {
+        let said = intervals(&text);
+        assert!(said.len() > 10, "{name}: {said:?}");
+        for interval in said {
+            assert!(known.contains(&interval), "{name}: {interval} is in no table");
+        }
+    }
+}
+
+/// All that reads like `1.23 ± 0.45`, whatever its sign.
+fn intervals(text: &str) -> BTreeSet<String> {
+    let number = |c: char| c.is_ascii_digit() || c == '.';
+    let mut pieces = text.split(" ± ");
+    let mut before = pieces.next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for piece in pieces {
+        let mean = before.rsplit(|c| !number(c)).next().unwrap_or_default();
+        let margin = piece.split(|c| !number(c)).next().unwrap_or_default();
+        if !mean.is_empty() && !margin.is_empty() {
+            // A sentence may end here.
+            found.insert(format!("{mean} ± {}", margin.trim_end_matches('.')));
+        }
+        before = piece;
+    }
+    found
+}
+
+/// The words after `hebb`; what is between quotation marks is one.
+fn words(command: &str) -> Vec<&str> {
+    let pieces = command.split('\'').enumerate().flat_map(|(i, piece)| match i % 2 {
+        0 => piece.split_whitespace().collect(),
+        _ => vec![piece],
+    });
+    pieces.skip(1).collect()
+}
+
+/// What `hebb` prints in the repository's folder.
+fn in_repository(words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hebb"));
+    let output = command.current_dir(repository()).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
 /// The first example of the documentation is what a reader types first.
 #[test]
 fn the_documented_experiment_runs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
-    let text = fs::read_to_string(root.join("docs/experiments.md")).unwrap();
+    let text = fs::read_to_string(repository().join("docs/experiments.md")).unwrap();
     let file = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    let (dir, data) = (tempfile::tempdir().unwrap(), root.join("crates/hebb/sample/fashion-mnist"));
+    let (dir, data) =
+        (tempfile::tempdir().unwrap(), repository().join("crates/hebb/sample/fashion-mnist"));
     fs::write(dir.path().join("winners.toml"), file).unwrap();
     let (file, out) = (at(&dir, "winners.toml"), at(&dir, "out"));
     let cells = ok(&run(&file, data.to_str().unwrap(), &out, &["--dry-run"]));

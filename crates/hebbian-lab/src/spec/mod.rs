@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Method;
 use crate::frozen::Frozen;
+use crate::select::known_method;
 
 /// A checked experiment.
 #[derive(Clone, Debug)]
@@ -187,6 +188,16 @@ impl Experiment {
     /// The method named so.
     pub fn method(&self, name: &str) -> Option<&Method> {
         self.methods.iter().find(|method| method.name == name)
+    }
+
+    /// Takes another method for the baseline.
+    ///
+    /// # Errors
+    /// If there is no such method; the message says which there are.
+    pub fn compare_with(&mut self, method: &str) -> Result<()> {
+        known_method(self, "--baseline", method)?;
+        self.baseline = Some(method.to_owned());
+        Ok(())
     }
 
     /// Seeds of all repetitions, without duplicates, in the file's order.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use hebbian::error::Error;
 use hebbian::network::write_atomically;
-use hebbian_lab::{Experiment, Line, Summary, markdown, results};
+use hebbian_lab::{Experiment, Line, Summary, markdown, quoted, results};
 
 use super::{page, unusable};
 use crate::cli::ExperimentReportArgs;
@@ -14,7 +14,10 @@ use crate::ui::say;
 /// Prints the table, and draws the page where asked for.
 pub fn run(args: &ExperimentReportArgs) -> Result<()> {
     let (file, out) = places(&args.of)?;
-    let experiment = Experiment::read(&file)?;
+    let mut experiment = Experiment::read(&file)?;
+    if let Some(baseline) = &args.baseline {
+        experiment.compare_with(baseline)?;
+    }
     let selection = args.part.selection();
     selection.check(&experiment)?;
     let (lines, from) = lines(&experiment, &file, out, args.results.as_deref())?;
@@ -32,15 +35,20 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
         write_atomically(html, report.to_html().as_bytes())?;
         eprintln!("the page: {}", html.display());
     }
-    args.figures.as_deref().map_or(Ok(()), |folder| figures(&summary, &file, folder))
+    if let Some(folder) = &args.figures {
+        let baseline = args.baseline.as_ref().map(|b| format!(" --baseline {}", quoted(b)));
+        let (file, baseline) = (file.display(), baseline.unwrap_or_default());
+        let origin = format!("hebb experiment report {file}{selection}{baseline} --figures DIR");
+        figures(&summary, &origin, folder)?;
+    }
+    Ok(())
 }
 
-/// Draws each chart of the page into a file of its own.
-fn figures(summary: &Summary<'_>, file: &Path, folder: &Path) -> Result<()> {
-    let (e, part) = (summary.experiment, &summary.selection);
-    let origin = format!("hebb experiment report {}{part} --figures DIR", file.display());
+/// Draws each chart of the page into a file of its own, which holds its origin.
+fn figures(summary: &Summary<'_>, origin: &str, folder: &Path) -> Result<()> {
+    let e = summary.experiment;
     let drawn = page::charts(summary).into_iter().filter_map(|(name, section)| {
-        let svg = section.to_svg(&e.title, &origin)?;
+        let svg = section.to_svg(&e.title, origin)?;
         Some((folder.join(format!("{}-{name}.svg", e.name)), svg))
     });
     let drawn: Vec<(PathBuf, String)> = drawn.collect();
