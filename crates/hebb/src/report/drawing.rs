@@ -88,7 +88,9 @@ pub(super) fn drawing(
             @for panel in drawn { (panel) }
         }
     };
-    Some(picture.into_string() + "\n")
+    // XML has no way to write what controls a terminal, however it is escaped.
+    let known = |c: &char| !c.is_control() || *c == '\n';
+    Some(picture.into_string().chars().filter(known).chain(['\n']).collect())
 }
 
 /// A panel with its upper left corner at a place, its axes of a size.
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn panels_stand_side_by_side_and_nothing_leaves_the_drawing() {
-        let names = ["a & b", "a name that is rather long <for a line>"];
+        let names = ["a\u{1} & b", "a name that is rather long <for a line>"];
         let panels: Vec<(String, Vec<Series>)> = (0..4)
             .map(|i| {
                 let of = |name: &&str| series(name, &[(1.0, 30.0), (2.0, 40.0 + f64::from(i))]);

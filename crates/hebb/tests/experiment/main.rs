@@ -50,7 +50,7 @@ batch = 16
 
 [retrieval]
 layers = ["L3"]
-fractions = [0.4]
+fractions = [0.4, 1.0]
 ks = [1, 5]
 features = ["L3", "L1"]
 

@@ -97,7 +97,7 @@ fn a_report_shows_what_was_found() {
     // The same charts as files of their own, of all or of what is asked for.
     let figures = at(&dir, "figures");
     ok(&["experiment", "report", &out, "--figures", &figures]);
-    for chart in ["by-epoch", "by-labels", "by-layer", "gains"] {
+    for chart in ["by-epoch", "by-labels", "by-layer", "gains", "retrieval"] {
         let path = format!("{figures}/tiny-{chart}.svg");
         assert!(fs::read_to_string(&path).unwrap().contains("</svg>"), "{path}");
     }

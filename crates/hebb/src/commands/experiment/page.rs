@@ -64,6 +64,9 @@ pub fn charts(summary: &Summary<'_>) -> Vec<(&'static str, Section)> {
         charts.push(("by-labels", by_labels(summary)));
     }
     charts.extend(convergence(summary).map(|section| ("by-epoch", section)));
+    if rows <= LINES {
+        charts.extend(retrieval_by_labels(summary).map(|section| ("retrieval", section)));
+    }
     charts
 }
 
@@ -262,6 +265,52 @@ fn by_labels(summary: &Summary<'_>) -> Section {
         },
         panels: panels.collect(),
     }
+}
+
+/// Mean average precision over the whole gallery, where several amounts of
+/// labels were ranked.
+fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
+    let whole = || summary.rankings.iter().filter(|ranking| ranking.k.is_none());
+    let mut fractions: Vec<f64> = whole().map(|ranking| ranking.fraction).collect();
+    fractions.dedup_by(|a, b| same(*a, *b));
+    let mut features: Vec<&String> = Vec::new();
+    for ranking in whole() {
+        if !features.contains(&&ranking.layer) {
+            features.push(&ranking.layer);
+        }
+    }
+    let panels = features.into_iter().map(|features| {
+        let of = |method: &String| {
+            let at = |fraction: &f64| {
+                let here = whole().find(|ranking| {
+                    ranking.method == *method
+                        && ranking.layer == *features
+                        && same(ranking.fraction, *fraction)
+                });
+                (100.0 * fraction, here.map_or(f64::NAN, |ranking| ranking.relevant))
+            };
+            let points = fractions.iter().map(at).collect();
+            Series { name: method.clone(), points, ..Series::default() }
+        };
+        (features.clone(), summary.methods.iter().map(of).collect())
+    });
+    let panels: Vec<(String, Vec<Series>)> = panels.collect();
+    (fractions.len() > 1).then(|| Section::Panels {
+        heading: "Retrieval by number of labels".into(),
+        caption: format!(
+            "Mean average precision of every {} image against all training images, over the \
+             whole gallery, where its definitions are one. All panels have the same vertical axis.",
+            summary.experiment.judged_on()
+        ),
+        frame: Frame {
+            x_label: "share of the labels".into(),
+            y_label: "mAP, %".into(),
+            log_x: true,
+            affixes: ["", "%"],
+            same_y: true,
+        },
+        panels,
+    })
 }
 
 fn convergence(summary: &Summary<'_>) -> Option<Section> {
