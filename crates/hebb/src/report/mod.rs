@@ -172,6 +172,8 @@ pub(crate) struct Frame {
     pub(crate) affixes: [&'static str; 2],
     /// Whether all charts have the same vertical axis.
     pub(crate) same_y: bool,
+    /// Whether zero is on the vertical axis, wherever the values are.
+    pub(crate) zero: bool,
 }
 
 /// Rows of [`Section::Results`] under a common name.

@@ -78,7 +78,8 @@ fn x_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
 
 fn y_axis(frame: &Frame, series: &[&Series]) -> Option<Axis> {
     let good = |&(x, y): &(f64, f64)| drawable(x, frame.log_x) && drawable(y, false);
-    Axis::rounded(series.iter().copied().flat_map(points).filter(good).map(|p| p.1), false)
+    let values = series.iter().copied().flat_map(points).filter(good).map(|p| p.1);
+    Axis::rounded(values.chain(frame.zero.then_some(0.0)), false)
 }
 
 #[cfg(test)]
@@ -145,6 +146,14 @@ mod tests {
         let marked = vec![Series { marks: point.to_vec(), ..named("first", &point) }];
         let page = self::page(&Frame::default(), &[marked, panels[1].clone()]);
         assert!(page.split("</ul>").next().unwrap().contains("the paper"), "{page}");
+    }
+
+    #[test]
+    fn zero_is_on_the_axis_where_it_is_asked_for() {
+        let panels = [vec![series(&[(1.0, -6.0), (2.0, -5.0)], &[])]];
+        let frame = |zero| Frame { zero, ..Frame::default() };
+        assert!(page(&frame(true), &panels).contains(">0<"));
+        assert!(!page(&frame(false), &panels).contains(">0<"));
     }
 
     #[test]

@@ -236,6 +236,7 @@ fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
             y_label: "gain, points".into(),
             affixes: ["L", ""],
             same_y: true,
+            zero: true,
             ..Frame::default()
         },
         panels,
@@ -262,6 +263,7 @@ fn by_labels(summary: &Summary<'_>) -> Section {
             log_x: true,
             affixes: ["", "%"],
             same_y: true,
+            ..Frame::default()
         },
         panels: panels.collect(),
     }
@@ -308,6 +310,7 @@ fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
             log_x: true,
             affixes: ["", "%"],
             same_y: true,
+            ..Frame::default()
         },
         panels,
     })
