@@ -52,8 +52,13 @@ impl Selection {
             only.method == method && only.layer.as_ref().is_none_or(|own| own == layer)
         };
         (self.only.is_empty() || self.only.iter().any(named))
-            && (self.layers.is_empty() || self.layers.iter().any(|own| own == layer))
+            && self.has_layer(layer)
             && (self.fractions.is_empty() || self.fractions.iter().any(|&own| same(own, fraction)))
+    }
+
+    /// Whether it holds anything of a layer, of whichever method.
+    pub fn has_layer(&self, layer: &str) -> bool {
+        self.layers.is_empty() || self.layers.iter().any(|own| own == layer)
     }
 
     /// Whether it holds the repetition of a seed.

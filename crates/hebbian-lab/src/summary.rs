@@ -184,8 +184,7 @@ impl<'a> Summary<'a> {
     /// they are shown.
     pub fn probed(&self) -> impl Iterator<Item = &String> {
         let asked = self.experiment.convergence.iter().flat_map(|asked| &asked.layers);
-        let named = &self.selection.layers;
-        asked.filter(|layer| named.is_empty() || named.contains(*layer))
+        asked.filter(|layer| self.selection.has_layer(layer))
     }
 
     /// Probes of a method after each epoch, of the first repetition.

@@ -159,8 +159,17 @@ pub(super) fn thousands(n: usize) -> String {
     }
 }
 
-/// What is drawn of a place.
-type Drawn = fn(&Place) -> Option<&Sample>;
+/// What is drawn of a place: what was measured, and what the paper says of it.
+type Drawn = fn(&Place) -> (Option<&Sample>, Option<f64>);
+
+fn accuracy(place: &Place) -> (Option<&Sample>, Option<f64>) {
+    (place.sample.as_ref(), place.paper)
+}
+
+/// The paper's values are accuracies.
+fn gain(place: &Place) -> (Option<&Sample>, Option<f64>) {
+    (place.gain.as_ref(), None)
+}
 
 /// A series a method: `drawn` of the places that `of` gives, at the x that `of`
 /// gives them. A place that was not measured leaves a gap.
@@ -169,20 +178,17 @@ fn series<'s>(
     drawn: Drawn,
     of: impl Fn(&str) -> Vec<(f64, &'s Place)>,
 ) -> Vec<Series> {
-    let mean = |place: &Place| drawn(place).map_or(f64::NAN, |sample| sample.mean);
     let series = summary.methods.iter().map(|method| {
-        let places = of(method);
-        let own = places.iter().filter_map(|(x, place)| Some((*x, drawn(place)?)));
-        let band = own.filter(|(_, sample)| sample.n() >= DRAWN).filter_map(|(x, s)| {
-            let half_width = s.half_width?;
-            Some((x, s.mean - half_width, s.mean + half_width))
-        });
-        Series {
-            name: method.clone(),
-            points: places.iter().map(|(x, place)| (*x, mean(place))).collect(),
-            band: band.collect(),
-            marks: places.iter().filter_map(|(x, place)| Some((*x, place.paper?))).collect(),
+        let mut series = Series { name: method.clone(), ..Series::default() };
+        for (x, place) in of(method) {
+            let (sample, paper) = drawn(place);
+            series.points.push((x, sample.map_or(f64::NAN, |sample| sample.mean)));
+            let interval = sample.filter(|sample| sample.n() >= DRAWN);
+            let interval = interval.and_then(|sample| Some((sample.mean, sample.half_width?)));
+            series.band.extend(interval.map(|(mean, half)| (x, mean - half, mean + half)));
+            series.marks.extend(paper.map(|paper| (x, paper)));
         }
+        series
     });
     series.collect()
 }
@@ -214,16 +220,13 @@ fn by_layer(summary: &Summary<'_>) -> Section {
             affixes: ["L", ""],
             ..Frame::default()
         },
-        panels: along_layers(summary, |place| place.sample.as_ref()),
+        panels: along_layers(summary, accuracy),
     }
 }
 
 /// What is gained over the baseline, where the file names one.
 fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
     let baseline = summary.experiment.baseline.as_ref()?;
-    let mut panels = along_layers(summary, |place| place.gain.as_ref());
-    // The paper's values are accuracies.
-    panels.iter_mut().flat_map(|(_, series)| series).for_each(|series| series.marks.clear());
     Some(Section::Panels {
         heading: format!("Gain over {baseline} by layer"),
         caption: format!(
@@ -239,7 +242,7 @@ fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
             zero: true,
             ..Frame::default()
         },
-        panels,
+        panels: along_layers(summary, gain),
     })
 }
 
@@ -252,20 +255,25 @@ fn by_labels(summary: &Summary<'_>) -> Section {
             });
             places.collect()
         };
-        (layer.clone(), series(summary, |place| place.sample.as_ref(), of))
+        (layer.clone(), series(summary, accuracy, of))
     });
     Section::Panels {
         heading: "Accuracy by number of labels".into(),
         caption: format!("All panels have the same vertical axis. {}", bands()),
-        frame: Frame {
-            x_label: "share of the labels".into(),
-            y_label: "accuracy, %".into(),
-            log_x: true,
-            affixes: ["", "%"],
-            same_y: true,
-            ..Frame::default()
-        },
+        frame: along_labels("accuracy, %"),
         panels: panels.collect(),
+    }
+}
+
+/// Axes of what is drawn along amounts of labels.
+fn along_labels(y_label: &str) -> Frame {
+    Frame {
+        x_label: "share of the labels".into(),
+        y_label: y_label.into(),
+        log_x: true,
+        affixes: ["", "%"],
+        same_y: true,
+        ..Frame::default()
     }
 }
 
@@ -273,8 +281,8 @@ fn by_labels(summary: &Summary<'_>) -> Section {
 /// labels were ranked.
 fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
     let whole = || summary.rankings.iter().filter(|ranking| ranking.k.is_none());
-    let mut fractions: Vec<f64> = whole().map(|ranking| ranking.fraction).collect();
-    fractions.dedup_by(|a, b| same(*a, *b));
+    let ranked = |fraction: &&f64| whole().any(|ranking| same(ranking.fraction, **fraction));
+    let fractions: Vec<&f64> = summary.fractions.iter().filter(ranked).collect();
     let mut features: Vec<&String> = Vec::new();
     for ranking in whole() {
         if !features.contains(&&ranking.layer) {
@@ -283,7 +291,7 @@ fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
     }
     let panels = features.into_iter().map(|features| {
         let of = |method: &String| {
-            let at = |fraction: &f64| {
+            let at = |&fraction: &&f64| {
                 let here = whole().find(|ranking| {
                     ranking.method == *method
                         && ranking.layer == *features
@@ -304,14 +312,7 @@ fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
              whole gallery, where its definitions are one. All panels have the same vertical axis.",
             summary.experiment.judged_on()
         ),
-        frame: Frame {
-            x_label: "share of the labels".into(),
-            y_label: "mAP, %".into(),
-            log_x: true,
-            affixes: ["", "%"],
-            same_y: true,
-            ..Frame::default()
-        },
+        frame: along_labels("mAP, %"),
         panels,
     })
 }
