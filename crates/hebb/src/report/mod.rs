@@ -254,8 +254,10 @@ impl Section {
     pub(crate) fn to_svg(&self, about: &str, origin: &str) -> Option<String> {
         match self {
             Self::Panels { heading, caption, frame, panels } => {
-                let heading = heading.to_lowercase();
-                drawing::drawing([&format!("{about}: {heading}"), caption, origin], frame, panels)
+                // A heading begins a line there; names in it stay as they are.
+                let (first, rest) = heading.split_at(heading.chars().next()?.len_utf8());
+                let title = format!("{about}: {}{rest}", first.to_lowercase());
+                drawing::drawing([&title, caption, origin], frame, panels)
             }
             _ => None,
         }

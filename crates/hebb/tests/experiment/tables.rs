@@ -117,7 +117,10 @@ fn a_report_shows_what_was_found() {
     );
     fails(&["experiment", "report", &out, "--only", "hpca"], 2, &["--only", "none, HPCA"]);
     // Compared with another method than the file's.
-    let turned = ok(&["experiment", "report", &out, "--baseline", "HPCA"]);
+    let turned = ok(&["experiment", "report", &out, "--baseline", "HPCA", "--figures", &figures]);
+    let svg = fs::read_to_string(format!("{figures}/tiny-gains.svg")).unwrap();
+    assert!(svg.contains("<title>A tiny grid: gain over HPCA by layer</title>"), "{svg}");
+    assert!(svg.contains(" --baseline HPCA --figures DIR</desc>"), "{svg}");
     let gains = turned.split("Gain over HPCA, points").nth(1).unwrap();
     assert!(gains.contains("| 40% | none | 2 |") && !gains.contains("| 40% | HPCA |"), "{gains}");
     fails(&["experiment", "report", &out, "--baseline", "x"], 2, &["--baseline", "none, HPCA"]);
