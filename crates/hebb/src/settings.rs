@@ -17,7 +17,7 @@ use crate::ui::Progress;
 const VAE_NETWORK: &str = "cifar-6-backprop";
 
 /// Layers of the default network that are trained where somebody waits.
-pub const QUICK_LAYERS: usize = 3;
+pub const QUICK_LAYERS: usize = 2;
 /// Images that they should have seen, some more than once.
 const QUICK_SEEN: usize = 8000;
 

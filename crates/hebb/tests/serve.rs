@@ -56,6 +56,7 @@ fn photos_are_served_by_one_command() {
     wait_for(&served, 40);
     let image = Path::new(&photos).join("8/000.png");
     let found = served.json("POST /api/search?k=5", &std::fs::read(&image).unwrap());
+    assert_eq!(served.json("GET /api/gallery", b"")["layer"], "L2-pool4-unit");
     assert_eq!(found["hits"][0]["id"], "8/000.png");
     // In another batch, it is rounded otherwise.
     assert!(found["hits"][0]["distance"].as_f64().unwrap() < 1e-3, "{found}");

@@ -6,7 +6,9 @@
 use std::path::Path;
 
 use hebbian::engine::{Sgd, Trainer};
-use hebbian::network::{FeatureLayer, Head, HeadKind, Model, Network, NetworkSpec, Tensors};
+use hebbian::network::{
+    FeatureLayer, FeatureSource, Head, HeadKind, Model, Network, NetworkSpec, Tensors,
+};
 use hebbian::ops::{Activation, Workspace};
 use hebbian::rules::{self, Projection};
 use hebbian::train::{
@@ -279,13 +281,24 @@ fn a_model_of_version_0_1_0_opens() {
 fn features_are_named_and_unknown_names_list_them() {
     let (plain, coded) = (model(None), model(Some(HeadKind::Hidden(9))));
     let of = FeatureLayer::of;
-    for (name, len) in [("pixels", 14 * 14 * 3), ("L1", 150), ("code", 9), ("code-binary", 9)] {
+    let plain_and_unit = [("pixels", 588), ("L1", 150), ("code", 9)];
+    let unit = [("pixels-unit", 588), ("L1-unit", 150), ("code-unit", 9)];
+    // The map of L1 is 5 x 5 x 6.
+    let pooled = [("pixels-pool7", 147), ("L1-pool2", 24), ("L1-pool9", 150), ("L1-pool1-unit", 6)];
+    let names = plain_and_unit.into_iter().chain(unit).chain(pooled);
+    for (name, len) in names.chain([("code-binary", 9)]) {
         let layer = of(&coded, Some(name)).unwrap();
         assert_eq!((layer.to_string(), layer.len(&coded)), (name.to_owned(), len));
     }
-    assert_eq!(of(&coded, None).unwrap(), FeatureLayer::Layer(1));
-    assert_eq!(of(&coded, Some("l1")).unwrap(), FeatureLayer::Layer(1));
+    assert_eq!(of(&coded, None).unwrap(), FeatureLayer::layer(1));
+    assert_eq!(of(&coded, Some("l1")).unwrap(), FeatureLayer::layer(1));
     let problem = |model, name| of(model, Some(name)).unwrap_err().to_string();
+    let suffixes = ["code-binary-unit", "L2-unit", "-unit", "L1-unit-unit", "L1-unit-pool2"];
+    let pools = ["L1-pool0", "L1-pool", "L1-pool-2", "L1-pool2-pool2", "code-pool2"];
+    for wrong in suffixes.into_iter().chain(pools) {
+        let error = problem(&coded, wrong);
+        assert!(error.contains(&format!("'{wrong}' is no layer here")), "{error}");
+    }
     assert_eq!(problem(&plain, "L2"), "layer: 'L2' is no layer here; there are pixels, L1 to L1");
     assert_eq!(
         problem(&coded, "L0"),
@@ -296,9 +309,72 @@ fn features_are_named_and_unknown_names_list_them() {
     // The code, and its signs.
     let map: Vec<f32> = (0..300).map(|i| (i % 11) as f32 - 5.0).collect();
     let features = |layer: FeatureLayer| layer.features(&coded, (&map[..]).into());
-    let code = features(FeatureLayer::Code).unwrap();
+    let plain_of = |source| FeatureLayer { source, pool: None, unit: false };
+    let code = features(plain_of(FeatureSource::Code)).unwrap();
     let bits: Vec<f32> = code.iter().map(|&x| f32::from(u8::from(x >= 0.0))).collect();
-    assert_eq!(features(FeatureLayer::BinaryCode).unwrap(), bits);
-    assert_eq!(features(FeatureLayer::Layer(1)).unwrap(), map);
-    assert!(FeatureLayer::Code.features(&plain, (&map[..]).into()).is_err());
+    assert_eq!(features(plain_of(FeatureSource::BinaryCode)).unwrap(), bits);
+    assert_eq!(features(FeatureLayer::layer(1)).unwrap(), map);
+    let coded_layer = plain_of(FeatureSource::Code);
+    assert!(coded_layer.features(&plain, (&map[..]).into()).is_err());
+}
+
+#[test]
+fn maps_are_averaged_over_parts() {
+    let coded = model(None);
+    // Two images of 5 x 5 places with 6 channels: the place in two digits, and the channel.
+    let value = |i: usize| (1000 * (i / 150) + i % 150 / 6 / 5 * 10 + i % 150 / 6 % 5) as f32;
+    let map: Vec<f32> = (0..300).map(|i| value(i) + (i % 6) as f32 * 0.125).collect();
+    let features = |name: &str| {
+        let layer = FeatureLayer::of(&coded, Some(name)).unwrap();
+        layer.features(&coded, (&map[..]).into()).unwrap()
+    };
+    // Of five places the first and the last three make the two parts of a side.
+    let expected = |image: usize, row: usize, column: usize, channel: usize| {
+        let places = |part: usize| [0, 2].map(|start| [start, start + 1, start + 2])[part];
+        let of = |(y, x): (usize, usize)| map[image * 150 + (y * 5 + x) * 6 + channel];
+        let values = places(row).into_iter().flat_map(|y| places(column).map(|x| of((y, x))));
+        values.sum::<f32>() / 9.0
+    };
+    let pooled = features("L1-pool2");
+    for (i, &found) in pooled.iter().enumerate() {
+        let wanted = expected(i / 24, i % 24 / 12, i % 12 / 6, i % 6);
+        assert!((found - wanted).abs() < 1e-3, "{i}: {found} {wanted}");
+    }
+    assert_eq!(pooled.len(), 48);
+    assert!((features("L1-pool1")[6] - 1022.0).abs() < 1e-2);
+    assert_eq!(features("L1-pool5"), map);
+    assert_eq!(features("L1-pool999"), map);
+}
+
+#[test]
+fn features_of_unit_length_keep_their_direction() {
+    let coded = model(Some(HeadKind::Hidden(9)));
+    // Five images: two of one direction, one of the other, tiny and huge ones, none at all.
+    let pattern = |i: usize| (i * 7 % 11) as f32 - 4.0;
+    let scales = [1.0, 3.0, -1.0, 1e-25, 1e25, 0.0];
+    let map: Vec<f32> =
+        scales.iter().flat_map(|scale| (0..150).map(move |i| scale * pattern(i))).collect();
+    let features = |name: &str| {
+        let layer = FeatureLayer::of(&coded, Some(name)).unwrap();
+        let features = layer.features(&coded, (&map[..]).into()).unwrap();
+        features.chunks_exact(layer.len(&coded)).map(<[f32]>::to_vec).collect::<Vec<_>>()
+    };
+    let inner = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    for (plain, unit) in [("L1", "L1-unit"), ("code", "code-unit")] {
+        for (plain, unit) in features(plain).iter().zip(features(unit)) {
+            let length = inner(plain, plain).sqrt();
+            assert!((inner(&unit, &unit).sqrt() - f64::from(u8::from(length > 0.0))).abs() < 1e-6);
+            assert!((inner(plain, &unit) - length).abs() <= 1e-6 * length, "{plain:?} {unit:?}");
+        }
+    }
+    let [one, tripled, turned, tiny, huge, none] = &features("L1-unit")[..] else { panic!() };
+    let distance = |a: &[f32], b: &[f32]| {
+        let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        inner(&difference, &difference)
+    };
+    assert!([tripled, tiny, huge].iter().all(|other| distance(one, other) < 1e-12));
+    assert!((distance(one, turned) - 4.0).abs() < 1e-5);
+    assert!(none.iter().all(|&x| x == 0.0));
 }

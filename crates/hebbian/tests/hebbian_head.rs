@@ -21,7 +21,7 @@ block = [
 ]
 "#;
 
-const LAYER: FeatureLayer = FeatureLayer::Layer(2);
+const LAYER: FeatureLayer = FeatureLayer::layer(2);
 
 #[test]
 fn streamed_steps_are_those_of_a_shuffled_set() {

@@ -21,6 +21,8 @@ the same command goes on. Searches are not disturbed meanwhile.
 Examples:
   hebb index photos/ --model runs/tuned --out gallery
   hebb index photos/ --model runs/tuned --out gallery --remove-missing    (later)
+  hebb index photos/ --model runs/photos --layer L2-pool4-unit --out gallery
+                                        (averages of 4 x 4 parts, by their angle)
   hebb index photos/ --model runs/codes --layer code-binary --out gallery
                                                       (see finetune --hidden)
   hebb index photos/ --model runs/tuned --shard 1/2 --out first &
@@ -68,7 +70,8 @@ pub struct IndexArgs {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Layer: L1 to the last, pixels, or code and code-binary of a classifier
-    /// with a hidden layer (default: the gallery's, or the last L).
+    /// with a hidden layer. L2-pool4 averages over 4 x 4 parts of the map;
+    /// -unit scales to length 1, so that distance goes by angle: L2-pool4-unit (default: the gallery's, or the last L).
     #[arg(long)]
     pub layer: Option<String>,
     /// The gallery folder to write or to bring up to date.

@@ -106,7 +106,8 @@ pub struct ProbeArgs {
     /// Run or model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Layers: L1 to the last, pixels, code, code-binary (default: every L).
+    /// Layers: L1 to the last, pixels, code, code-binary; L2-pool4-unit averages
+    /// over 4 x 4 parts of the map and scales to length 1 (default: every L).
     #[arg(long, value_delimiter = ',', value_name = "LAYERS")]
     pub layer: Vec<String>,
     /// Classifiers, several separated by commas.

@@ -80,16 +80,16 @@ pub fn open_gallery(
     let writer = GalleryWriter::open(out)?;
     let gallery = writer.gallery();
     gallery.check_model(&fingerprint)?;
-    let own = &gallery.info().layer;
-    if let Some(layer) = layer.filter(|layer| layer != own) {
+    let own = FeatureLayer::of(model, Some(&gallery.info().layer))?;
+    let asked = layer.map(|name| FeatureLayer::of(model, Some(name))).transpose()?;
+    if let Some(layer) = asked.filter(|layer| *layer != own) {
         let problem = format!(
             "is {layer}, but {} holds {own}; leave it out, or choose another folder",
             out.display()
         );
         return Err(Error::config("--layer", problem).into());
     }
-    let layer = FeatureLayer::of(model, Some(own))?;
-    Ok((writer, layer))
+    Ok((writer, own))
 }
 
 /// Writes the features of `images` (those of `data`) as a gallery of their own.

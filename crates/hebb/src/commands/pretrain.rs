@@ -78,8 +78,8 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
 }
 
 /// Pre-trains the first layers of the default network on images into folder `out`, or goes on with
-/// what was begun there: the third layer's features find more of the same class than those before
-/// and after it while nothing is tuned, and the later layers take the most time.
+/// what was begun there: while nothing is tuned, averages of the second layer's map find more of the
+/// same class than other layers, and the later ones take the most time.
 pub fn quick(
     images: &Images,
     (data, out): (&Path, &Path),

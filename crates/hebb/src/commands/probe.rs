@@ -36,7 +36,7 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
     frozen(Kind::Linear).check(["-k", "--svm-c", "--nystroem"])?;
     let model = load_model(&args.model)?;
     let layers = match &args.layer[..] {
-        [] => (1..=model.network.depth()).map(FeatureLayer::Layer).collect(),
+        [] => (1..=model.network.depth()).map(FeatureLayer::layer).collect(),
         names => {
             let named = names.iter().map(|name| FeatureLayer::of(&model, Some(name)));
             named.collect::<hebbian::Result<Vec<_>>>()?

@@ -131,7 +131,8 @@ pub struct Retrieval {
     /// Amounts of labels.
     pub fractions: Vec<f64>,
     /// Features that are ranked (`code`, `code-binary`, `pixels`, a layer
-    /// below), one after the other; none: those of the cell's layer.
+    /// below; [`hebbian::network::FeatureLayer`] has the names), one after the
+    /// other; none: those of the cell's layer.
     pub features: Vec<String>,
     /// Ranks reported beside the whole ranking.
     pub ks: Vec<usize>,

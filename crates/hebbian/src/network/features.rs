@@ -2,14 +2,40 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZero;
+
+use rayon::prelude::*;
 
 use super::Model;
 use crate::error::{Error, Result};
 
+/// What follows the name of features that are averages, before how many a side.
+const POOL: &str = "-pool";
+/// What follows the name of features that are scaled to length 1.
+const UNIT: &str = "-unit";
+
 /// What an image's features are, by name: `pixels`, `L1` to the last layer,
-/// `code`, `code-binary`.
+/// `code`, `code-binary`; averaged over parts of the map where `-pool4` (or
+/// another number) follows a map's name, and scaled to length 1 where `-unit`
+/// ends any name but the last: `L2-pool4-unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FeatureLayer {
+pub struct FeatureLayer {
+    /// Where they are taken from.
+    pub source: FeatureSource,
+    /// Whether a map is averaged over so many by so many parts, which overlap
+    /// where they can't be even (adaptive average pooling). A map no larger than
+    /// that stays as it is; so does a code.
+    pub pool: Option<NonZero<usize>>,
+    /// Whether each image's are scaled to length 1, so that the squared
+    /// Euclidean distance of two is `2 - 2 cos` of the angle between them: what
+    /// an image shows counts, how strongly it does not. Features that are all 0
+    /// have no direction and stay as they are.
+    pub unit: bool,
+}
+
+/// Which numbers of a network and its classifier features are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FeatureSource {
     /// The preprocessed pixels, which no layer has seen: a baseline.
     Pixels,
     /// The normalised map of a layer, 1 for `L1`.
@@ -23,13 +49,18 @@ pub enum FeatureLayer {
 }
 
 impl FeatureLayer {
+    /// The map of a layer as it is, 1 for `L1`.
+    pub const fn layer(depth: usize) -> Self {
+        Self { source: FeatureSource::Layer(depth), pool: None, unit: false }
+    }
+
     /// The layer of `model` called `name`, or the last one without a name.
     ///
     /// # Errors
     /// If it has no such features; the message lists those it has.
     pub fn of(model: &Model, name: Option<&str>) -> Result<Self> {
         let depth = model.network.depth();
-        let Some(name) = name else { return Ok(Self::Layer(depth)) };
+        let Some(name) = name else { return Ok(Self::layer(depth)) };
         let has_code = model.head.as_ref().is_some_and(|head| head.hidden.is_some());
         Self::parse(name, depth, has_code).map_err(|problem| Error::config("layer", problem))
     }
@@ -40,12 +71,18 @@ impl FeatureLayer {
     /// # Errors
     /// If there is none, a sentence that lists those there are.
     pub fn parse(name: &str, depth: usize, has_code: bool) -> std::result::Result<Self, String> {
-        let number = name.strip_prefix(['L', 'l']).and_then(|n| n.parse().ok());
-        match (name, number) {
-            ("pixels", _) => Ok(Self::Pixels),
-            ("code", _) if has_code => Ok(Self::Code),
-            ("code-binary", _) if has_code => Ok(Self::BinaryCode),
-            (_, Some(number)) if (1..=depth).contains(&number) => Ok(Self::Layer(number)),
+        let (plain, unit) = match name.strip_suffix(UNIT) {
+            Some(plain) => (plain, true),
+            None => (name, false),
+        };
+        let pooled = plain.rsplit_once(POOL).and_then(|(map, n)| Some((map, n.parse().ok()?)));
+        let (plain, pool) = pooled.map_or((plain, None), |(map, n)| (map, Some(n)));
+        let number = plain.strip_prefix(['L', 'l']).and_then(|n| n.parse().ok());
+        let source = match (plain, number) {
+            ("pixels", _) => FeatureSource::Pixels,
+            ("code", _) if has_code && pool.is_none() => FeatureSource::Code,
+            ("code-binary", _) if has_code && pool.is_none() && !unit => FeatureSource::BinaryCode,
+            (_, Some(number)) if (1..=depth).contains(&number) => FeatureSource::Layer(number),
             _ => {
                 let more = match (has_code, name.starts_with("code")) {
                     (true, _) => ", code and code-binary",
@@ -55,27 +92,42 @@ impl FeatureLayer {
                     }
                     (false, false) => "",
                 };
-                Err(format!("'{name}' is no layer here; there are pixels, L1 to L{depth}{more}"))
+                return Err(format!(
+                    "'{name}' is no layer here; there are pixels, L1 to L{depth}{more}"
+                ));
             }
-        }
+        };
+        Ok(Self { source, pool, unit })
     }
 
     /// Layers of the network that the features take, from 0.
     pub fn depth(self, model: &Model) -> usize {
-        match self {
-            Self::Pixels => 0,
-            Self::Layer(depth) => depth,
-            Self::Code | Self::BinaryCode => model.network.depth(),
+        match self.source {
+            FeatureSource::Pixels => 0,
+            FeatureSource::Layer(depth) => depth,
+            FeatureSource::Code | FeatureSource::BinaryCode => model.network.depth(),
         }
     }
 
     /// Length of the features, 0 where `model` has none of this kind.
     pub fn len(self, model: &Model) -> usize {
-        match (self, &model.head) {
-            (Self::Pixels, _) => model.network.spec.input.iter().product(),
-            (Self::Layer(depth), _) => model.network.feature_len(depth),
-            (_, Some(head)) => head.hidden.as_ref().map_or(0, |hidden| hidden.linear.outputs()),
-            (_, None) => 0,
+        match (self.map(model), &model.head) {
+            (Some([height, width, channels]), _) => {
+                let most = self.pool.map_or(usize::MAX, NonZero::get);
+                height.min(most) * width.min(most) * channels
+            }
+            (None, Some(head)) => head.hidden.as_ref().map_or(0, |hidden| hidden.linear.outputs()),
+            (None, None) => 0,
+        }
+    }
+
+    /// Height, width and channels of the map that the features are of, before
+    /// any pooling; none of a code.
+    fn map(self, model: &Model) -> Option<[usize; 3]> {
+        match self.source {
+            FeatureSource::Pixels => Some(model.network.spec.input),
+            FeatureSource::Layer(depth) => Some(model.network.map_shape(depth)),
+            FeatureSource::Code | FeatureSource::BinaryCode => None,
         }
     }
 
@@ -95,24 +147,69 @@ impl FeatureLayer {
                 Error::config("layer", format!("'{self}' {problem}"))
             })
         };
-        match self {
-            Self::Code => code(),
-            Self::BinaryCode => {
+        let mut features = match self.source {
+            FeatureSource::Code => code()?,
+            FeatureSource::BinaryCode => {
                 let bit = |x: f32| if x >= 0.0 { 1.0 } else { 0.0 };
-                Ok(code()?.into_iter().map(bit).collect())
+                code()?.into_iter().map(bit).collect()
             }
-            Self::Pixels | Self::Layer(_) => Ok(map.into_owned()),
+            FeatureSource::Pixels | FeatureSource::Layer(_) => map.into_owned(),
+        };
+        if let (Some(n), Some(shape)) = (self.pool, self.map(model)) {
+            features = averages(&features, shape, n.get());
         }
+        if self.unit {
+            features.par_chunks_mut(self.len(model)).for_each(to_unit_length);
+        }
+        Ok(features)
+    }
+}
+
+/// Averages of maps over `n` by `n` parts: part `i` of a side of `len` is from
+/// `i len / n` rounded down to `(i + 1) len / n` rounded up, as PyTorch's
+/// `AdaptiveAvgPool2d` has it.
+fn averages(maps: &[f32], [height, width, channels]: [usize; 3], n: usize) -> Vec<f32> {
+    let parts = |len: usize| {
+        let n = n.min(len);
+        (0..n).map(move |i| i * len / n..((i + 1) * len).div_ceil(n))
+    };
+    let (rows, columns) = (height.min(n), width.min(n));
+    let mut pooled = vec![0.0; maps.len() / (height * width) * rows * columns];
+    let images = maps.par_chunks_exact(height * width * channels);
+    images.zip(pooled.par_chunks_exact_mut(rows * columns * channels)).for_each(|(map, pooled)| {
+        let places = parts(height).flat_map(|ys| parts(width).map(move |xs| (ys.clone(), xs)));
+        for ((ys, xs), pooled) in places.zip(pooled.chunks_exact_mut(channels)) {
+            let count = (ys.len() * xs.len()) as f32;
+            for place in ys.flat_map(|y| xs.clone().map(move |x| y * width + x)) {
+                let values = &map[place * channels..][..channels];
+                pooled.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
+            pooled.iter_mut().for_each(|sum| *sum /= count);
+        }
+    });
+    pooled
+}
+
+/// Scales an image's features to length 1, unless they are all 0.
+fn to_unit_length(features: &mut [f32]) {
+    let squared: f64 = features.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    if squared > 0.0 {
+        let length = squared.sqrt();
+        features.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
     }
 }
 
 impl fmt::Display for FeatureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pixels => f.write_str("pixels"),
-            Self::Layer(depth) => write!(f, "L{depth}"),
-            Self::Code => f.write_str("code"),
-            Self::BinaryCode => f.write_str("code-binary"),
+        match self.source {
+            FeatureSource::Pixels => f.write_str("pixels")?,
+            FeatureSource::Layer(depth) => write!(f, "L{depth}")?,
+            FeatureSource::Code => f.write_str("code")?,
+            FeatureSource::BinaryCode => f.write_str("code-binary")?,
         }
+        if let Some(n) = self.pool {
+            write!(f, "{POOL}{n}")?;
+        }
+        f.write_str(if self.unit { UNIT } else { "" })
     }
 }

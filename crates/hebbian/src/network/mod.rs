@@ -8,7 +8,7 @@ mod norm;
 mod spec;
 mod store;
 
-pub use features::FeatureLayer;
+pub use features::{FeatureLayer, FeatureSource};
 pub use head::{Head, HeadKind, Hidden, cross_entropy, softmax_rows};
 pub use linear::Linear;
 pub use model::{Model, Pretraining, Provenance, RuleRecord};
@@ -180,6 +180,12 @@ impl Network {
     /// Length of the features of layer `depth` (1 for `L1`).
     pub fn feature_len(&self, depth: usize) -> usize {
         self.blocks[depth - 1].geometry.output_len()
+    }
+
+    /// Height, width and channels of the map of layer `depth` (1 for `L1`).
+    pub fn map_shape(&self, depth: usize) -> [usize; 3] {
+        let g = &self.blocks[depth - 1].geometry;
+        [g.pooled_height(), g.pooled_width(), g.filters]
     }
 
     /// Depth of a layer by its name, `L1` to the last.

@@ -180,7 +180,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         let folder = out.join("gallery");
         super::index::build(
             made,
-            FeatureLayer::Layer(LAYER),
+            FeatureLayer::layer(LAYER),
             (train, &train.images()),
             &folder,
             &Device::Cpu,
@@ -266,7 +266,7 @@ fn searched(
         let mut all = Vec::with_capacity(images.len() * dim);
         for_each_features(
             model,
-            FeatureLayer::Layer(LAYER),
+            FeatureLayer::layer(LAYER),
             images,
             &Device::Cpu,
             stage,

@@ -1,5 +1,6 @@
 //! Photos served at once: a model is trained on them, then their gallery built while it is searched.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,14 +8,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use hebbian::engine::Device;
 use hebbian::error::Error;
+use hebbian::network::FeatureLayer;
 use hebbian_data::{Dataset, seed};
 
 use crate::cli::ServeArgs;
-use crate::commands::pretrain;
+use crate::commands::{pretrain, shared::load_model};
 use crate::ui::Progress;
 
 /// Most images to learn from: beyond them features hardly change, and waiting takes longer.
 const LEARNED: usize = 5000;
+/// Parts a side that the learned layer's map is averaged over.
+const PARTS: usize = 4;
 /// Seconds between commits of the gallery.
 const COMMIT_EVERY: &str = "2";
 /// Time between two looks whether there is a gallery yet.
@@ -47,13 +51,20 @@ pub(super) fn gallery_of(args: &ServeArgs, device: &Device) -> Result<(PathBuf, 
         None => learn(&data, photos, &out.join("run"), device)?,
     };
     let gallery = out.join("gallery");
+    let manifest = gallery.join(MANIFEST);
     let mut command = Command::new(std::env::current_exe().context("this program")?);
-    command.arg("index").arg(photos).arg("--model").arg(model).arg("--out").arg(&gallery);
+    command.arg("index").arg(photos).arg("--model").arg(&model).arg("--out").arg(&gallery);
     command.args(["--remove-missing", "--commit-every", COMMIT_EVERY, "--device", &args.device]);
+    if !manifest.is_file() {
+        let last = FeatureLayer::of(&load_model(&model)?, None)?;
+        // A map of few layers is large, and finds more where it is averaged.
+        let pool = NonZero::new(PARTS).filter(|_| args.model.is_none());
+        let layer = FeatureLayer { pool, unit: true, ..last };
+        command.args(["--layer", &layer.to_string()]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut indexing = Indexing(command.spawn().context("`hebb index` can't be started")?);
     // One that is there already is served as it is.
-    let manifest = gallery.join(MANIFEST);
     while !manifest.is_file() {
         if let Some(status) = indexing.0.try_wait()?
             && !manifest.is_file()
