@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::results::CellResult;
 use crate::statistics::Sample;
 
-/// Mean quality of rankings over the repetitions, %.
+/// Quality of rankings over the repetitions, %.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranking {
     /// Amount of labels.
@@ -19,13 +19,13 @@ pub struct Ranking {
     /// Rank; none for the rankings as long as they are.
     pub k: Option<u64>,
     /// Precision.
-    pub precision: Option<f64>,
+    pub precision: Option<Sample>,
     /// mAP over the relevant images retrieved.
-    pub retrieved: f64,
+    pub retrieved: Option<Sample>,
     /// mAP over the smaller of rank and relevant images.
-    pub truncated: f64,
+    pub truncated: Option<Sample>,
     /// mAP over the relevant images.
-    pub relevant: f64,
+    pub relevant: Option<Sample>,
     /// Repetitions.
     pub n: usize,
 }
@@ -60,7 +60,7 @@ pub(crate) fn quality(cell: &CellResult) -> Vec<(String, f64)> {
     found
 }
 
-/// Means over the repetitions of what each cell's rankings gave.
+/// What each cell's rankings gave, over the repetitions.
 pub(crate) fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
     type Place = (u64, String, String, Option<u64>);
     type Group = (f64, Vec<[Option<f64>; 4]>);
@@ -85,19 +85,18 @@ pub(crate) fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
             groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);
         }
     }
-    let mean = |values: &[[Option<f64>; 4]], i: usize| {
-        let known: Vec<f64> = values.iter().filter_map(|v| v[i]).collect();
-        Sample::new(known).map(|sample| 100.0 * sample.mean)
+    let percent = |values: &[[Option<f64>; 4]], i: usize| {
+        Sample::new(values.iter().filter_map(|v| Some(100.0 * v[i]?)).collect())
     };
     let ranking = |((_, method, layer, k), (fraction, values)): (Place, Group)| Ranking {
         fraction,
         method,
         layer,
         k,
-        precision: mean(&values, 0),
-        retrieved: mean(&values, 1).unwrap_or(f64::NAN),
-        truncated: mean(&values, 2).unwrap_or(f64::NAN),
-        relevant: mean(&values, 3).unwrap_or(f64::NAN),
+        precision: percent(&values, 0),
+        retrieved: percent(&values, 1),
+        truncated: percent(&values, 2),
+        relevant: percent(&values, 3),
         n: values.len(),
     };
     let mut found: Vec<Ranking> = groups.into_iter().map(ranking).collect();
@@ -116,6 +115,7 @@ mod tests {
     use crate::results::Line;
     use crate::results::tests::cell;
     use crate::spec::tests::example;
+    use crate::statistics::Sample;
 
     #[test]
     fn rankings_are_means_over_the_repetitions() {
@@ -134,8 +134,11 @@ mod tests {
         let summary = Summary::new(&experiment, &[ranked(7, 0.4), ranked(8, 0.6)]);
         let [five, whole] = &summary.rankings[..] else { panic!("{:?}", summary.rankings) };
         assert_eq!((five.k, five.n, whole.k), (Some(5), 2, None));
-        assert!((five.retrieved - 50.0).abs() < 1e-9 && five.precision == Some(25.0));
-        assert!(whole.precision.is_none() && (whole.relevant - 30.0).abs() < 1e-9);
+        let says = |sample: &Option<Sample>| sample.as_ref().unwrap().to_string();
+        // 12.706 times a deviation of 14.14 over the root of 2.
+        assert_eq!(says(&five.retrieved), "50.00 ± 127.06");
+        assert_eq!(says(&five.precision), "25.00 ± 0.00");
+        assert!(whole.precision.is_none() && says(&whole.relevant) == "30.00 ± 0.00");
         // Several features of each cell.
         let Line::Cell(mut both) = ranked(7, 0.4) else { unreachable!() };
         let report = |name: &str| {

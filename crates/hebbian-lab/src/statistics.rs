@@ -1,6 +1,7 @@
 //! Means and their Student-t intervals.
 
 use std::f64::consts::PI;
+use std::fmt;
 
 /// What n runs say together.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,14 @@ impl Sample {
     /// How many values there are.
     pub fn n(&self) -> usize {
         self.values.len()
+    }
+}
+
+impl fmt::Display for Sample {
+    /// `36.11 ± 0.42`: the mean, and half of its interval where it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}", self.mean)?;
+        self.half_width.map_or(Ok(()), |half_width| write!(f, " ± {half_width:.2}"))
     }
 }
 

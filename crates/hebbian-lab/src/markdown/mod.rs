@@ -15,11 +15,7 @@ use crate::summary::Place;
 
 /// A place's own value: `36.11 ± 0.42`, bold where it is best.
 fn value(place: &Place) -> Option<String> {
-    let sample = place.sample.as_ref()?;
-    Some(match sample.half_width {
-        None => format!("{:.2}", sample.mean),
-        Some(half_width) => format!("{:.2} ± {half_width:.2}", sample.mean),
-    })
+    place.sample.as_ref().map(Sample::to_string)
 }
 
 /// A difference in points: `+1.20 ± 0.42`.

@@ -5,16 +5,17 @@ use crate::Summary;
 use crate::grid::percent;
 use crate::ranking::Ranking;
 use crate::spec::same;
+use crate::statistics::Sample;
 
 /// A measure of a ranking: its name, and its value.
-type Measure = (&'static str, fn(&Ranking) -> Option<f64>);
+type Measure = (&'static str, fn(&Ranking) -> Option<&Sample>);
 
 /// The last of them is the one of rankings as long as they are.
 const MEASURES: [Measure; 4] = [
-    ("precision", |r| r.precision),
-    ("mAP retrieved", |r| Some(r.retrieved)),
-    ("mAP truncated", |r| Some(r.truncated)),
-    ("mAP relevant", |r| Some(r.relevant)),
+    ("precision", |r| r.precision.as_ref()),
+    ("mAP retrieved", |r| r.retrieved.as_ref()),
+    ("mAP truncated", |r| r.truncated.as_ref()),
+    ("mAP relevant", |r| r.relevant.as_ref()),
 ];
 
 /// Precision, and mean average precision in every definition, by amount of
@@ -65,8 +66,8 @@ pub(super) fn table(summary: &Summary<'_>) -> String {
                 let most = known.map(|r| r.n).max();
                 let Some(most) = most else { continue };
                 let cell = |r: &Option<&Ranking>| match r.and_then(|r| Some((value(r)?, r.n))) {
-                    Some((value, n)) if n < most => format!("{value:.2}, n = {n}"),
-                    Some((value, _)) => format!("{value:.2}"),
+                    Some((value, n)) if n < most => format!("{value}, n = {n}"),
+                    Some((value, _)) => value.to_string(),
                     None => "–".into(),
                 };
                 let cells: Vec<String> = found.iter().map(cell).collect();

@@ -102,7 +102,7 @@ fn extraction(bench: &Bench) -> Result<Row> {
     let preprocess = bench.input.preprocess.clone();
     let model = Model::new(bench.spec.clone(), rule.as_ref(), preprocess, 0)?;
     let images = bench.input.images.subset(&(0..bench.images).collect::<Vec<_>>());
-    let layer = FeatureLayer::Layer(model.network.depth());
+    let layer = FeatureLayer::layer(model.network.depth());
     let timing = Timing::of(bench.runs, || {
         let mut seen = 0;
         let (device, observer) =

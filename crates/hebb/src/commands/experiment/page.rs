@@ -297,7 +297,10 @@ fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
                         && ranking.layer == *features
                         && same(ranking.fraction, *fraction)
                 });
-                (100.0 * fraction, here.map_or(f64::NAN, |ranking| ranking.relevant))
+                (
+                    100.0 * fraction,
+                    here.and_then(|r| r.relevant.as_ref()).map_or(f64::NAN, |of| of.mean),
+                )
             };
             let points = fractions.iter().map(at).collect();
             Series { name: method.clone(), points, ..Series::default() }
@@ -365,14 +368,15 @@ fn rankings(summary: &Summary<'_>) -> Option<Section> {
         a.fraction.total_cmp(&b.fraction).then_with(|| method(&a.method).cmp(&method(&b.method)))
     });
     let rows = ranked.into_iter().map(|r| {
-        let value = |v: f64| format!("{v:.2}");
+        let value =
+            |sample: &Option<Sample>| sample.as_ref().map(Sample::to_string).unwrap_or_default();
         vec![
             format!("{}, {}, {}%", r.method, r.layer, percent(r.fraction)),
             r.k.map_or("all".into(), |k| k.to_string()),
-            r.precision.map(value).unwrap_or_default(),
-            value(r.retrieved),
-            value(r.truncated),
-            value(r.relevant),
+            value(&r.precision),
+            value(&r.retrieved),
+            value(&r.truncated),
+            value(&r.relevant),
             r.n.to_string(),
         ]
     });
