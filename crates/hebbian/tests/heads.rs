@@ -281,11 +281,11 @@ fn a_model_of_version_0_1_0_opens() {
 fn features_are_named_and_unknown_names_list_them() {
     let (plain, coded) = (model(None), model(Some(HeadKind::Hidden(9))));
     let of = FeatureLayer::of;
-    let plain_and_unit = [("pixels", 588), ("L1", 150), ("code", 9)];
+    let as_they_are = [("pixels", 588), ("L1", 150), ("code", 9)];
     let unit = [("pixels-unit", 588), ("L1-unit", 150), ("code-unit", 9)];
     // The map of L1 is 5 x 5 x 6.
     let pooled = [("pixels-pool7", 147), ("L1-pool2", 24), ("L1-pool9", 150), ("L1-pool1-unit", 6)];
-    let names = plain_and_unit.into_iter().chain(unit).chain(pooled);
+    let names = as_they_are.into_iter().chain(unit).chain(pooled);
     for (name, len) in names.chain([("code-binary", 9)]) {
         let layer = of(&coded, Some(name)).unwrap();
         assert_eq!((layer.to_string(), layer.len(&coded)), (name.to_owned(), len));
@@ -349,7 +349,7 @@ fn maps_are_averaged_over_parts() {
 #[test]
 fn features_of_unit_length_keep_their_direction() {
     let coded = model(Some(HeadKind::Hidden(9)));
-    // Five images: two of one direction, one of the other, tiny and huge ones, none at all.
+    // Six images: two of one direction, one of the other, tiny and huge ones, none at all.
     let pattern = |i: usize| (i * 7 % 11) as f32 - 4.0;
     let scales = [1.0, 3.0, -1.0, 1e-25, 1e25, 0.0];
     let map: Vec<f32> =

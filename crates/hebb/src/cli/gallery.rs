@@ -70,8 +70,9 @@ pub struct IndexArgs {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Layer: L1 to the last, pixels, or code and code-binary of a classifier
-    /// with a hidden layer. L2-pool4 averages over 4 x 4 parts of the map;
-    /// -unit scales to length 1, so that distance goes by angle: L2-pool4-unit (default: the gallery's, or the last L).
+    /// with a hidden layer; L2-pool4-unit averages over 4 x 4 parts of the map
+    /// and scales to length 1, so that distance goes by angle (default: the
+    /// gallery's, or the last L).
     #[arg(long)]
     pub layer: Option<String>,
     /// The gallery folder to write or to bring up to date.

@@ -147,17 +147,16 @@ impl FeatureLayer {
                 Error::config("layer", format!("'{self}' {problem}"))
             })
         };
-        let mut features = match self.source {
-            FeatureSource::Code => code()?,
-            FeatureSource::BinaryCode => {
+        let pooled = self.pool.zip(self.map(model));
+        let mut features = match (self.source, pooled) {
+            (FeatureSource::Code, _) => code()?,
+            (FeatureSource::BinaryCode, _) => {
                 let bit = |x: f32| if x >= 0.0 { 1.0 } else { 0.0 };
                 code()?.into_iter().map(bit).collect()
             }
-            FeatureSource::Pixels | FeatureSource::Layer(_) => map.into_owned(),
+            (_, Some((n, shape))) => averages(&map, shape, n.get()),
+            (_, None) => map.into_owned(),
         };
-        if let (Some(n), Some(shape)) = (self.pool, self.map(model)) {
-            features = averages(&features, shape, n.get());
-        }
         if self.unit {
             features.par_chunks_mut(self.len(model)).for_each(to_unit_length);
         }
