@@ -4,7 +4,7 @@ use std::process::Command;
 
 /// What decides results.
 const SOURCES: [&str; 5] =
-    ["hebbian", "hebbian-data", "hebbian-lab", "hebbian-search", "hebbian-zca"];
+    ["hebbian", "hebbian-data", "hebbian-lab", "hebbian-search", "hebbian-eigen"];
 
 fn main() {
     let git = |arguments: &[&str]| -> Option<String> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use hebbian::error::Error;
 use hebbian::network::{Model, NetworkSpec, RuleRecord, toml_problem};
 use hebbian::rules::{self, Rule};
-use hebbian::train::{FinetuneConfig, LayerRates, PretrainConfig, VaeConfig};
+use hebbian::train::{FinetuneConfig, PcaConfig, PretrainConfig, VaeConfig};
 use hebbian_data::{Images, Preprocess, Size, Whitening};
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,6 @@ const VAE_NETWORK: &str = "cifar-6-backprop";
 
 /// Layers of the default network that are trained where somebody waits.
 pub const QUICK_LAYERS: usize = 2;
-/// Images that they should have seen, some more than once.
-const QUICK_SEEN: usize = 8000;
 
 /// How a network is pre-trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -30,6 +28,9 @@ pub enum Method {
     Hebbian,
     /// As the encoder of a variational autoencoder.
     Vae,
+    /// By the principal components of each layer's patches, where the rule hpca
+    /// ends: no rate, no epochs.
+    Pca,
 }
 
 /// All settings with their defaults.
@@ -64,6 +65,9 @@ pub struct Settings {
     pub pretrain: PretrainConfig,
     /// Pre-training as a VAE.
     pub vae: VaeConfig,
+    /// Pre-training by principal components.
+    #[serde(skip_serializing_if = "PcaConfig::is_default")]
+    pub pca: PcaConfig,
     /// Fine-tuning.
     pub finetune: FinetuneConfig,
 }
@@ -82,6 +86,7 @@ impl Default for Settings {
             rule: RuleRecord { name: "hpca".into(), params: toml::Table::new() },
             pretrain: PretrainConfig::default(),
             vae: VaeConfig::default(),
+            pca: PcaConfig::default(),
             finetune: FinetuneConfig::default(),
         }
     }
@@ -92,14 +97,6 @@ fn is_one(parts: &usize) -> bool {
 }
 
 impl Settings {
-    /// For the first layers, of `images` images: so many passes that enough are seen.
-    pub fn quick(images: usize) -> Self {
-        let epochs = (QUICK_SEEN / images.max(1)).clamp(1, 8);
-        let lr = LayerRates::Each(quick_rates()[..QUICK_LAYERS].to_vec());
-        let pretrain = PretrainConfig { epochs, lr, ..PretrainConfig::default() };
-        Self { pretrain, ..Self::default() }
-    }
-
     /// Settings from a file, `--set` and options (dotted key and value).
     ///
     /// # Errors
@@ -151,7 +148,7 @@ impl Settings {
     }
 
     /// The rule that a network is made for; none where it has biases or is
-    /// trained as a VAE: then its projections are plain.
+    /// trained by another method: then its projections are plain.
     pub fn rule_of(&self, spec: &NetworkSpec) -> Result<Option<Box<dyn Rule>>> {
         let has_rule = self.method == Method::Hebbian && spec.biased_layer().is_none();
         Ok(has_rule.then(|| self.rule()).transpose()?)
@@ -205,12 +202,6 @@ impl Settings {
     }
 }
 
-/// One over the length of a patch, about: a layer's step is stable up to
-/// there, and one rate does not suit all.
-pub fn quick_rates() -> [f64; 5] {
-    [1e-2, 1e-3, 7e-4, 5e-4, 1e-3]
-}
-
 /// A value as TOML would read it, or else a string.
 fn parse_value(text: &str) -> toml::Value {
     let table: Option<toml::Table> = format!("v = {text}").parse().ok();
@@ -239,6 +230,8 @@ fn insert(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use hebbian::train::LayerRates;
+
     use super::*;
 
     fn read(set: &[&str]) -> Result<Settings> {

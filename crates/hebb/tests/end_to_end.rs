@@ -347,6 +347,31 @@ fn the_vae_baseline_from_photos_to_labels() {
 }
 
 #[test]
+fn principal_components_from_photos_to_labels() {
+    let dir = scratch(12);
+    let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "pca"));
+    let pca = ["pretrain", &photos, "--method", "pca", "--network", &network, "--out", &run];
+    let found = ok(&[&pca[..], &["--json"]].concat());
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!((&found["method"], &found["rule"]), (&"pca".into(), &serde_json::Value::Null));
+    assert_eq!((&found["images"], &found["epochs"]), (&120.into(), &1.into()));
+    let model = std::fs::read_to_string(format!("{run}/model/model.toml")).unwrap();
+    assert!(model.contains("pretraining = \"pca\"") && !model.contains("[rule]"), "{model}");
+    // A layer a line, and what its filters explain.
+    let metrics = std::fs::read_to_string(format!("{run}/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 3, "{metrics}");
+    ok(&[&pca[..], &["--resume"]].concat());
+    // As good as any: the same classes by the nearest image.
+    let probe = ok(&["probe", &photos, &photos, "--model", &run, "-k", "1", "--json"]);
+    let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
+    assert!(probe[0]["accuracy"]["knn"].as_f64() > Some(0.9), "{probe}");
+    let tuned = at(&dir, "tuned");
+    ok(&["finetune", &photos, "--model", &run, "--out", &tuned, "--set", "finetune.epochs=2"]);
+    let csv = ok(&["predict", &photos, "--model", &tuned]);
+    assert_eq!(csv.lines().count(), 121);
+}
+
+#[test]
 fn a_network_trained_by_labels_alone() {
     let dir = scratch(6);
     let (photos, network, tuned) = (at(&dir, "photos"), baseline(&dir), at(&dir, "tuned"));

@@ -222,7 +222,9 @@ fn what_one_process_cannot_do_ends_all_with_one_message() {
     let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "run"));
     let base = ["pretrain", &photos, "--network", &network, "--out", &run];
     fails(&mut mpirun(2, &[&base[..], &["--epochs", "0"]].concat()), 2, &["epochs", "is 0"]);
-    fails(&mut mpirun(2, &[&base[..], &["--method", "vae"]].concat()), 2, &["one process"]);
+    for method in ["vae", "pca"] {
+        fails(&mut mpirun(2, &[&base[..], &["--method", method]].concat()), 2, &["one process"]);
+    }
     // The second gets another command.
     let other = |changed: &[&str]| {
         let mut command = mpirun(1, &base);

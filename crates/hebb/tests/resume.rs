@@ -36,6 +36,11 @@ fn pretraining_and_fine_tuning_survive_kills() {
     let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
     kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
     same_end(&unbroken, &killed);
+    let base = ["pretrain", &photos, "--method", "pca", "--network", &network];
+    let (unbroken, killed) = (at(&dir, "a-pca"), at(&dir, "b-pca"));
+    ok(&[&base[..], &["--out", &unbroken]].concat());
+    kills += run_with_kills(&[&base[..], &["--out", &killed, "--resume"]].concat(), &mut rng);
+    same_end(&unbroken, &killed);
     let model = at(&dir, "a-together");
     for (name, more) in [("linear", &[][..]), ("hidden", &["--hidden", "40"])] {
         let base = ["finetune", &photos, "--model", &model, "--set", "finetune.batch=16"];

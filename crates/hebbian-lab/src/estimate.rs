@@ -17,10 +17,11 @@ use crate::spec::Classifier;
 use crate::{Cell, Experiment, Line, Method, Pretraining};
 
 /// Forward passes that a step takes about as long as: supervised, by a
-/// Hebbian rule, of the VAE.
+/// Hebbian rule, of the VAE; and that principal components take, for all layers.
 const SUPERVISED: f64 = 3.5;
 const HEBBIAN: f64 = 2.8;
 const VAE: f64 = 8.0;
+const PCA: f64 = 3.0;
 
 /// Images of the forward pass that is measured.
 const BATCH: usize = 64;
@@ -202,6 +203,7 @@ fn stage_work(method: &Method, images: usize) -> f64 {
         Pretraining::None => 0.0,
         Pretraining::Hebbian { .. } => HEBBIAN,
         Pretraining::Vae { .. } => VAE,
+        Pretraining::Pca { .. } => PCA,
     };
     let passes = method.pretraining.epochs() as f64 * a_step + 0.1;
     operations(&method.network, usize::MAX) * images as f64 * passes

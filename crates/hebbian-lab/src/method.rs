@@ -3,7 +3,7 @@
 use hebbian::error::{Error, Result};
 use hebbian::network::{NetworkSpec, RuleRecord};
 use hebbian::rules::{self, RULES, Rule};
-use hebbian::train::{PretrainConfig, PretrainOrder, VaeConfig};
+use hebbian::train::{PcaConfig, PretrainConfig, PretrainOrder, VaeConfig};
 use hebbian_data::Whitening;
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ use crate::grid::Part;
 pub const NONE: &str = "none";
 /// Word for the published baseline, the encoder of a variational autoencoder.
 pub const VAE: &str = "vae";
+/// Word for the principal components that HPCA ends at.
+pub const PCA: &str = "pca";
 
 /// A row of the grid, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +54,15 @@ pub enum Pretraining {
         /// How that is trained.
         config: VaeConfig,
     },
+    /// By the principal components of each layer's patches.
+    Pca {
+        /// How they are found.
+        config: PcaConfig,
+    },
 }
 
 impl Pretraining {
-    /// The kind named `name` (`none`, `vae` or a rule's name) with its parameters
+    /// The kind named `name` (`none`, `vae`, `pca` or a rule's name) with its parameters
     /// and settings, for a network of `layers` layers.
     ///
     /// # Errors
@@ -74,18 +81,23 @@ impl Pretraining {
             return Ok(Self::None);
         }
         let wrong = |e: toml::de::Error| Error::config("settings", e.message().trim());
+        if let (VAE | PCA, Some(key)) = (name, params.keys().next()) {
+            let problem = format!("'{key}' is set, but '{name}' learns by no rule");
+            return Err(Error::config("rule", problem));
+        }
         if name == VAE {
-            if let Some(key) = params.keys().next() {
-                let problem = format!("'{key}' is set, but a VAE learns by no rule");
-                return Err(Error::config("rule", problem));
-            }
             let config: VaeConfig = settings.try_into().map_err(wrong)?;
             config.check()?;
             return Ok(Self::Vae { config });
         }
+        if name == PCA {
+            let config: PcaConfig = settings.try_into().map_err(wrong)?;
+            config.check()?;
+            return Ok(Self::Pca { config });
+        }
         if !RULES.iter().any(|info| info.name == name) {
             let known: Vec<_> = RULES.iter().map(|info| info.name).collect();
-            let problem = format!("'{name}' is none of none, vae, {}", known.join(", "));
+            let problem = format!("'{name}' is none of none, vae, pca, {}", known.join(", "));
             return Err(Error::config("pretrain", problem));
         }
         let rule = rules::build(name, params)?;
@@ -95,11 +107,12 @@ impl Pretraining {
         Ok(Self::Hebbian { rule, config })
     }
 
-    /// Its name in files: `none`, `vae`, or the rule's.
+    /// Its name in files: `none`, `vae`, `pca`, or the rule's.
     pub fn name(&self) -> &str {
         match self {
             Self::None => NONE,
             Self::Vae { .. } => VAE,
+            Self::Pca { .. } => PCA,
             Self::Hebbian { rule, .. } => &rule.name,
         }
     }
@@ -107,7 +120,7 @@ impl Pretraining {
     /// The rule it learns by, if it is one.
     pub fn rule(&self) -> Result<Option<Box<dyn Rule>>> {
         match self {
-            Self::None | Self::Vae { .. } => Ok(None),
+            Self::None | Self::Vae { .. } | Self::Pca { .. } => Ok(None),
             Self::Hebbian { rule, .. } => rules::build(&rule.name, rule.params.clone()).map(Some),
         }
     }
@@ -118,6 +131,7 @@ impl Pretraining {
             Self::None => 0,
             Self::Hebbian { config, .. } => config.epochs,
             Self::Vae { config } => config.epochs,
+            Self::Pca { .. } => 1,
         }
     }
 
@@ -125,7 +139,7 @@ impl Pretraining {
     /// together, for a fixed number of epochs, which does not decide the rate.
     pub fn has_epochs(&self) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Pca { .. } => false,
             Self::Vae { .. } => true,
             Self::Hebbian { config, .. } => {
                 config.order == PretrainOrder::Together
@@ -139,5 +153,32 @@ impl Pretraining {
     pub fn published_whitening(&self) -> Result<Whitening> {
         let wants = self.rule()?.is_some_and(|rule| rule.wants_whitening());
         Ok(if wants { Whitening::Fh } else { Whitening::None })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn principal_components_by_their_word_and_settings() {
+        let parse = |params: &str, settings: &str| {
+            Pretraining::parse(PCA, params.parse().unwrap(), settings.parse().unwrap(), 5)
+        };
+        let found = parse("", "patches = 30").unwrap();
+        let config = PcaConfig { patches: 30, ..PcaConfig::default() };
+        assert_eq!(found, Pretraining::Pca { config });
+        assert_eq!((found.name(), found.epochs(), found.has_epochs()), ("pca", 1, false));
+        assert!(found.rule().unwrap().is_none());
+        assert_eq!(found.published_whitening().unwrap(), Whitening::None);
+        for (params, settings, named) in [
+            ("temperature = 1", "", "'temperature'"),
+            ("", "epochs = 2", "epochs"),
+            ("", "images = 0", "pca.images"),
+        ] {
+            let error = parse(params, settings).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 }

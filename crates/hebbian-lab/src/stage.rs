@@ -8,7 +8,7 @@ use hebbian::network::{FeatureLayer, HeadKind, Model, NetworkSpec};
 use hebbian::rules;
 use hebbian::train::{
     self, FinetuneConfig, LabelledFeatures, PretrainConfig, RunFolder, Scores, Stop, VaeConfig,
-    accuracy, for_each_features, pretrain, pretrain_vae, train_head,
+    accuracy, for_each_features, pretrain, pretrain_pca, pretrain_vae, train_head,
 };
 use hebbian_data::{Preprocess, Size, Whitening};
 use serde::Serialize;
@@ -288,6 +288,9 @@ impl<'a> Stage<'a> {
             Pretraining::Vae { config } => {
                 let config = VaeConfig { epochs, ..config.clone() };
                 pretrain_vae(model, &images, None, &config, run, from, observer)?
+            }
+            Pretraining::Pca { config } => {
+                pretrain_pca(model, &images, config, device, run, from, observer)?
             }
         };
         Ok(trained.0)

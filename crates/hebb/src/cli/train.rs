@@ -29,7 +29,7 @@ pub struct PretrainArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// How: by a Hebbian rule, or as the encoder of a VAE (default: hebbian).
+    /// How: by a Hebbian rule, by principal components, or as the encoder of a VAE (default: hebbian).
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// Learning rule.

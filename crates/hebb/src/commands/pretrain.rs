@@ -6,7 +6,9 @@ use anyhow::Result;
 use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
-use hebbian::train::{Checkpoint, Every, RunFolder, check_rule, pretrain, pretrain_vae};
+use hebbian::train::{
+    Checkpoint, Every, PcaConfig, RunFolder, check_rule, pretrain, pretrain_pca, pretrain_vae,
+};
 use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
 
@@ -78,33 +80,36 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
 }
 
 /// Pre-trains the first layers of the default network on images into folder `out`, or goes on with
-/// what was begun there: while nothing is tuned, averages of the second layer's map find more of the
-/// same class than other layers, and the later ones take the most time.
+/// what was begun there: by principal components, which take the least time; and while nothing is
+/// tuned, averages of the second layer's map find more of the same class than other layers.
 pub fn quick(
     images: &Images,
     (data, out): (&Path, &Path),
     device: &Device,
     progress: &mut Progress,
 ) -> Result<()> {
-    let settings = Settings::quick(images.len());
+    let pca = PcaConfig { images: images.len(), ..PcaConfig::default() };
+    let settings = Settings { method: Method::Pca, pca, ..Settings::default() };
     let config = settings.to_config(&[("data", absolute(data))])?;
     // What was begun otherwise, as with fewer images, is begun anew.
     let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
     let (out, checkpoint_every) = (out.to_owned(), Every::default());
     let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every, dashboard: false };
     let (mut run, from) = open_run(&run, &config, &Processes::alone())?;
+    let [height, width, _] = settings.network()?.input;
+    // Large photos are decoded once for all passes.
+    let (images, _) = images.held(Size { height, width }, &mut progress.counter("decoding"))?;
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
         None => {
-            let mut model = settings.model(images, progress)?;
+            let mut model = settings.model(&images, progress)?;
             model.network = model.network.cut(QUICK_LAYERS);
             model
         }
     };
-    let (rule, config) = (settings.rule()?, &settings.pretrain);
     let observer = &mut |event: hebbian::train::Event<'_>| progress.on(event);
-    let (model, _) =
-        pretrain(model, rule.as_ref(), images, config, device, run.as_mut(), from, observer)?;
+    let run_of = run.as_mut();
+    let (model, _) = pretrain_pca(model, &images, &settings.pca, device, run_of, from, observer)?;
     Ok(run.map_or(Ok(()), |run| run.finish(&model))?)
 }
 
@@ -124,30 +129,39 @@ fn settings(args: &PretrainArgs) -> Result<Settings> {
             settings.pretrain.epochs = args.epochs.unwrap_or(settings.pretrain.epochs);
         }
         Method::Vae => settings.vae.epochs = args.epochs.unwrap_or(settings.vae.epochs),
+        Method::Pca => {}
     }
-    // What was typed for the other method would be passed over in silence.
+    // What was typed for another method would be passed over in silence.
     let typed = |section: &str| {
         let set = args.settings.set.iter().map(|set| set.trim_start());
         set.map(|set| set.split('=').next().unwrap_or(set)).find(|key| key.starts_with(section))
     };
-    match settings.method {
-        Method::Hebbian => {
-            let validation = args.validation.as_ref().map(|_| "--validation");
-            if let Some(field) = validation.or(typed("vae.")) {
-                let problem = "is for a VAE; give --method vae, or leave it out";
-                return Err(Error::config(field, problem).into());
+    let of_rule = || {
+        let rule = args.rule.as_ref().map(|_| "--rule");
+        rule.or(typed("rule.")).or(typed("pretrain."))
+    };
+    let of_vae = || args.validation.as_ref().map(|_| "--validation").or(typed("vae."));
+    let found =
+        match settings.method {
+            Method::Hebbian => of_vae()
+                .map(|field| (field, "is for a VAE; give --method vae, or leave it out"))
+                .or(typed("pca.")
+                    .map(|field| (field, "is for --method pca; give it, or leave it out"))),
+            Method::Vae => of_rule().or(typed("pca.")).map(|field| {
+                let problem = "is for another method than a VAE; leave it out (settings of the VAE \
+                           are vae.epochs and so on)";
+                (field, problem)
+            }),
+            Method::Pca => {
+                let epochs = args.epochs.map(|_| "--epochs");
+                epochs.or_else(of_rule).or_else(of_vae).map(|field| {
+                let problem = "is for another method: principal components have no epochs and no \
+                               rule; leave it out (their settings are pca.images and pca.patches)";
+                (field, problem)
+            })
             }
-        }
-        Method::Vae => {
-            let rule = args.rule.as_ref().map(|_| "--rule");
-            if let Some(field) = rule.or(typed("rule.")).or(typed("pretrain.")) {
-                let problem = "is for a Hebbian rule, which a VAE has none of; leave it out \
-                               (settings of the VAE are vae.epochs and so on)";
-                return Err(Error::config(field, problem).into());
-            }
-        }
-    }
-    Ok(settings)
+        };
+    found.map_or(Ok(settings), |(field, problem)| Err(Error::config(field, problem).into()))
 }
 
 /// Whether a network can be pre-trained like this.
@@ -162,17 +176,28 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
             settings.rule()?;
             settings.pretrain.check(spec.blocks.len())?;
         }
+        Method::Pca => {
+            check_rule(&spec)?;
+            settings.pca.check()?;
+            one_process(device, "principal components are found")?;
+        }
         Method::Vae => {
             settings.vae.check()?;
-            if device.group().is_split() {
-                let problem = "a VAE trains in one process and part; start it once";
-                return Err(Error::config("--method", problem).into());
-            }
+            one_process(device, "a VAE trains")?;
             if !matches!(device, Device::Cpu) {
                 let problem = "a VAE trains on the CPU only; leave it out, or give cpu";
                 return Err(Error::config("--device", problem).into());
             }
         }
+    }
+    Ok(())
+}
+
+/// Nothing, unless several processes, or parts, are to do what is done in one.
+fn one_process(device: &Device, what: &str) -> Result<()> {
+    if device.group().is_split() {
+        let problem = format!("{what} in one process and part; start it once");
+        return Err(Error::config("--method", problem).into());
     }
     Ok(())
 }
@@ -194,5 +219,6 @@ fn train(
             pretrain(model, rule.as_ref(), images, config, device, run, from, observer)
         }
         Method::Vae => pretrain_vae(model, images, validation, &settings.vae, run, from, observer),
+        Method::Pca => pretrain_pca(model, images, &settings.pca, device, run, from, observer),
     }
 }

@@ -176,7 +176,7 @@ impl Preprocess {
             }
             _ => self.normalise(&pixels, &mut input),
         }
-        hebbian_zca::multiply(&input, &zca.matrix, dim, out);
+        hebbian_eigen::multiply(&input, &zca.matrix, dim, out);
         if zca.kind == Whitening::Fh {
             let whole = patches::whole(self.size);
             patches::join(out, whole);

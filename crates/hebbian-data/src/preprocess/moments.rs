@@ -37,7 +37,7 @@ impl Moments {
                     *sum += value;
                 }
             }
-            hebbian_zca::add_products(&values, self.dim, &mut self.products);
+            hebbian_eigen::add_products(&values, self.dim, &mut self.products);
             self.vectors += values.len() / self.dim;
         }
         self.images += images;
@@ -85,10 +85,11 @@ impl Moments {
             Whitening::Hl21 => centre.iter().map(|c| (c / 255.0) as f32).collect(),
             _ => Vec::new(),
         };
-        let matrix = hebbian_zca::whitening(&covariance, self.dim, smoothing).ok_or_else(|| {
-            let problem = "the eigenvalues of the covariance did not converge".to_owned();
-            Error::Internal { problem }
-        })?;
+        let matrix =
+            hebbian_eigen::whitening(&covariance, self.dim, smoothing).ok_or_else(|| {
+                let problem = "the eigenvalues of the covariance did not converge".to_owned();
+                Error::Internal { problem }
+            })?;
         Ok(Zca { kind, smoothing, mean, matrix })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cifar;
 mod files;
+mod held;
 pub mod idx;
 mod joined;
 mod layout;

@@ -55,6 +55,8 @@ pub enum Pretraining {
     Hebbian,
     /// As the encoder of a variational autoencoder.
     Vae,
+    /// By the principal components of each layer's patches.
+    Pca,
 }
 
 /// Where a model comes from.

@@ -25,7 +25,7 @@ pub(crate) use forward::{finish_batch, finish_tile, gather_batch, project_batch,
 pub use geometry::Geometry;
 pub use norm::{BatchStatistics, affine_in_place};
 pub(crate) use norm::{affine, batch_norm_backward, rectify, unrectify};
-pub(crate) use patches::{gather, patch_norms};
+pub(crate) use patches::{gather, gather_one, patch_norms};
 pub(crate) use pool::pool_tile;
 pub use pool::{max_unpool, max_unpool_backward};
 pub(crate) use products::{gradient_by_patches, gradient_by_weights, project_patches};

@@ -105,22 +105,27 @@ pub(crate) fn gather_tile<'a>(
 /// (rows x width of the output map, patches of D numbers ordered kernel row,
 /// kernel column, channel). Padding reads as zero.
 pub(crate) fn gather(g: &Geometry, image: &[f32], rows: std::ops::Range<usize>, out: &mut [f32]) {
-    let line = g.kernel * g.channels;
-    let mut segments = out.chunks_exact_mut(line);
+    let mut patches = out.chunks_exact_mut(g.patch_len());
     for oy in rows {
         for ox in 0..g.out_width() {
-            for ky in 0..g.kernel {
-                let Some(segment) = segments.next() else { return };
-                match Span::new(g, oy * g.stride + ky, ox * g.stride) {
-                    Some(s) => {
-                        segment[..s.skip].fill(0.0);
-                        segment[s.skip..s.skip + s.len]
-                            .copy_from_slice(&image[s.start..s.start + s.len]);
-                        segment[s.skip + s.len..].fill(0.0);
-                    }
-                    None => segment.fill(0.0),
-                }
+            let Some(patch) = patches.next() else { return };
+            gather_one(g, image, (oy, ox), patch);
+        }
+    }
+}
+
+/// Copies the patch at output row and column `at` of an image into `out` (D).
+#[inline]
+pub(crate) fn gather_one(g: &Geometry, image: &[f32], at: (usize, usize), out: &mut [f32]) {
+    let segments = out.chunks_exact_mut(g.kernel * g.channels);
+    for (ky, segment) in segments.enumerate() {
+        match Span::new(g, at.0 * g.stride + ky, at.1 * g.stride) {
+            Some(s) => {
+                segment[..s.skip].fill(0.0);
+                segment[s.skip..s.skip + s.len].copy_from_slice(&image[s.start..s.start + s.len]);
+                segment[s.skip + s.len..].fill(0.0);
             }
+            None => segment.fill(0.0),
         }
     }
 }

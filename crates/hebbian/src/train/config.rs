@@ -289,6 +289,37 @@ impl VaeConfig {
     }
 }
 
+/// Settings of pre-training by principal components.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PcaConfig {
+    /// Most images that are looked at, a random choice where there are more.
+    pub images: usize,
+    /// Patches drawn for a layer, over the length of one, as far as the images
+    /// have so many.
+    pub patches: usize,
+}
+
+impl Default for PcaConfig {
+    /// 50,000 images, 100 times as many patches as a patch has numbers.
+    fn default() -> Self {
+        Self { images: 50_000, patches: 100 }
+    }
+}
+
+impl PcaConfig {
+    /// Whether nothing is set.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks every field.
+    pub fn check(&self) -> Result<()> {
+        in_range("pca.images", self.images, 1, 1 << 32)?;
+        in_range("pca.patches", self.patches, 1, 100_000)
+    }
+}
+
 /// `lr` times `gamma` for each epoch from `after` (from 1) to `epoch` (from 0).
 fn decayed(lr: f64, gamma: f64, after: usize, epoch: usize) -> f64 {
     let times = (epoch + 1).saturating_sub(after).min(1 << 16);

@@ -110,12 +110,22 @@ impl Meter {
         run: Option<&RunFolder>,
     ) -> Result<()> {
         self.seen += used;
-        if let Some(run) = run.filter(|_| !batch.skipped.is_empty()) {
+        self.leave_out(std::mem::take(&mut batch.skipped), cursor, run)
+    }
+
+    /// Images were left out in a step that `cursor` stands after.
+    pub(super) fn leave_out(
+        &mut self,
+        mut images: Vec<Skipped>,
+        cursor: &Cursor,
+        run: Option<&RunFolder>,
+    ) -> Result<()> {
+        if let Some(run) = run.filter(|_| !images.is_empty()) {
             let (step, epoch) = (cursor.step, cursor.epoch);
-            let left_out = batch.skipped.iter().cloned();
+            let left_out = images.iter().cloned();
             run.note_skipped(left_out.map(|image| LeftOut { step, epoch, image }))?;
         }
-        self.skipped.append(&mut batch.skipped);
+        self.skipped.append(&mut images);
         Ok(())
     }
 

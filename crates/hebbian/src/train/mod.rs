@@ -1,6 +1,7 @@
-//! Training: pre-training without labels by a Hebbian rule or, as the baseline,
-//! as the encoder of a variational autoencoder; fine-tuning with few labels;
-//! and the runs on disk that all can be resumed from.
+//! Training: pre-training without labels by a Hebbian rule, by the principal
+//! components that one of them ends at or, as the baseline, as the encoder of a
+//! variational autoencoder; fine-tuning with few labels; and the runs on disk that
+//! all can be resumed from.
 
 mod checkpoint;
 mod config;
@@ -10,6 +11,7 @@ mod finetune;
 mod hebbian_head;
 mod metrics;
 mod pace;
+mod pca;
 mod pretrain;
 mod probe;
 mod together;
@@ -17,13 +19,15 @@ mod vae;
 
 pub use checkpoint::{Checkpoint, Cursor, RunFolder};
 pub use config::{
-    FinetuneConfig, LayerRates, PretrainConfig, PretrainOrder, Protocol, Schedule, VaeConfig,
+    FinetuneConfig, LayerRates, PcaConfig, PretrainConfig, PretrainOrder, Protocol, Schedule,
+    VaeConfig,
 };
 pub use evaluate::{Scores, accuracy, for_each_features, for_each_map, score};
 pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use metrics::curves;
 pub use pace::{Every, Stop};
+pub use pca::pretrain_pca;
 pub use pretrain::{check_rule, pretrain};
 pub use probe::{
     LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig, nearest_mean, train_head, train_svm,

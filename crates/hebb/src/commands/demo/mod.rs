@@ -21,9 +21,11 @@ use serde::Serialize;
 
 use super::shared::print_json;
 use crate::cli::DemoArgs;
-use crate::settings::quick_rates;
 use crate::ui::{Progress, percent, print_table, say};
 
+/// One over the length of a patch, about: a layer's step is stable up to there, and one rate does not
+/// suit all.
+const RATES: [f64; 5] = [1e-2, 1e-3, 7e-4, 5e-4, 1e-3];
 const TRAIN: (&[u8], &[u8]) = (
     include_bytes!("../../../sample/fashion-mnist/train-images-idx3-ubyte.gz"),
     include_bytes!("../../../sample/fashion-mnist/train-labels-idx1-ubyte.gz"),
@@ -130,7 +132,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     // Pre-training sees images alone: `images()` has no labels.
     let config = PretrainConfig {
         epochs: 1,
-        lr: LayerRates::Each(quick_rates().to_vec()),
+        lr: LayerRates::Each(RATES.to_vec()),
         ..PretrainConfig::default()
     };
     let pretrained = clock.time("pre-train without labels", || {

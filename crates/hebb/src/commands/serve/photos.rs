@@ -15,8 +15,8 @@ use crate::cli::ServeArgs;
 use crate::commands::{pretrain, shared::load_model};
 use crate::ui::Progress;
 
-/// Most images to learn from: beyond them features hardly change, and waiting takes longer.
-const LEARNED: usize = 5000;
+/// Most images to learn from: more of them change nothing (decision 25), and waiting takes longer.
+const LEARNED: usize = 1000;
 /// Parts a side that the learned layer's map is averaged over.
 const PARTS: usize = 4;
 /// Seconds between commits of the gallery.

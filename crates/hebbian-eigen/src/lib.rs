@@ -1,14 +1,14 @@
-//! The matrix algebra of ZCA whitening: sums of products, the whitening matrix
-//! of a covariance, and multiplying by it.
+//! Sums of products, and what their eigenvectors give: the matrix of a ZCA
+//! whitening, and principal components.
 //!
 //! A crate of its own because the eigensolver takes minutes to compile, and
 //! hardly ever changes.
 //!
 //! ```
 //! // Independent elements with variances 4 and 1.
-//! let matrix = hebbian_zca::whitening(&[4.0, 0.0, 0.0, 1.0], 2, 0.0).unwrap();
+//! let matrix = hebbian_eigen::whitening(&[4.0, 0.0, 0.0, 1.0], 2, 0.0).unwrap();
 //! let mut white = [0.0; 2];
-//! hebbian_zca::multiply(&[6.0, 3.0], &matrix, 2, &mut white);
+//! hebbian_eigen::multiply(&[6.0, 3.0], &matrix, 2, &mut white);
 //! assert_eq!(white, [3.0, 3.0]);
 //! ```
 
@@ -49,6 +49,51 @@ pub fn add_products(x: &[f64], dim: usize, products: &mut [f64]) {
 /// # Panics
 /// If the covariance is not dim x dim.
 pub fn whitening(covariance: &[f64], dim: usize, smoothing: f64) -> Option<Vec<f32>> {
+    let (u, s) = eigen(covariance, dim)?;
+    // Rounding can leave an eigenvalue of 0 a little below it.
+    let root = |k: usize| (s[k].max(0.0) + smoothing).sqrt().sqrt();
+    let half = Mat::from_fn(dim, dim, |i, k| u[(i, k)] / root(k));
+    let mut z = Mat::zeros(dim, dim);
+    multiply_columns(half.as_ref(), half.transpose(), z.as_mut());
+    // Symmetric to the last bit, so that rows and columns are one.
+    let element = |n: usize| z[((n / dim).max(n % dim), (n / dim).min(n % dim))] as f32;
+    Some((0..dim * dim).into_par_iter().map(element).collect())
+}
+
+/// Eigenvectors of a symmetric matrix that is not indefinite, by falling
+/// eigenvalue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Components {
+    /// All eigenvalues, none below 0.
+    pub values: Vec<f64>,
+    /// Their eigenvectors, dim x dim, one a row, of length 1; of the two of
+    /// opposite signs that whose largest element is above 0.
+    pub vectors: Vec<f32>,
+}
+
+/// The principal components of sums of products (dim x dim, of which
+/// `[i, j]` for `i <= j` counts, as [`add_products`] leaves them). None where
+/// the eigenvalues do not converge.
+///
+/// # Panics
+/// If the sums are not dim x dim.
+pub fn principal_components(products: &[f64], dim: usize) -> Option<Components> {
+    let (u, s) = eigen(products, dim)?;
+    let falling = || (0..dim).rev();
+    let vectors = falling().flat_map(|k| {
+        let largest =
+            (0..dim).map(|i| u[(i, k)]).fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m });
+        let sign = if largest < 0.0 { -1.0 } else { 1.0 };
+        let u = &u;
+        (0..dim).map(move |i| (sign * u[(i, k)]) as f32)
+    });
+    let vectors = vectors.collect();
+    Some(Components { values: falling().map(|k| s[k].max(0.0)).collect(), vectors })
+}
+
+/// Eigenvectors, by column, and rising eigenvalues of a symmetric matrix, of which
+/// `[i, j]` for `i <= j` counts.
+fn eigen(symmetric: &[f64], dim: usize) -> Option<(Mat<f64>, Diag<f64>)> {
     let (mut u, mut s) = (Mat::zeros(dim, dim), Diag::zeros(dim));
     // One thread: in parallel, the last bits would depend on how many there are.
     let scratch = self_adjoint_evd_scratch::<f64>(
@@ -58,7 +103,7 @@ pub fn whitening(covariance: &[f64], dim: usize, smoothing: f64) -> Option<Vec<f
         Default::default(),
     );
     self_adjoint_evd(
-        MatRef::from_column_major_slice(covariance, dim, dim),
+        MatRef::from_column_major_slice(symmetric, dim, dim),
         s.as_mut(),
         Some(u.as_mut()),
         Par::Seq,
@@ -66,14 +111,7 @@ pub fn whitening(covariance: &[f64], dim: usize, smoothing: f64) -> Option<Vec<f
         Default::default(),
     )
     .ok()?;
-    // Rounding can leave an eigenvalue of 0 a little below it.
-    let root = |k: usize| (s[k].max(0.0) + smoothing).sqrt().sqrt();
-    let half = Mat::from_fn(dim, dim, |i, k| u[(i, k)] / root(k));
-    let mut z = Mat::zeros(dim, dim);
-    multiply_columns(half.as_ref(), half.transpose(), z.as_mut());
-    // Symmetric to the last bit, so that rows and columns are one.
-    let element = |n: usize| z[((n / dim).max(n % dim), (n / dim).min(n % dim))] as f32;
-    Some((0..dim * dim).into_par_iter().map(element).collect())
+    Some((u, s))
 }
 
 /// `out = input matrix`, for rows of `dim` and a symmetric matrix; the same

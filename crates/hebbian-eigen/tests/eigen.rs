@@ -1,6 +1,7 @@
-//! Whitened rows have the identity as their covariance.
+//! Whitened rows have the identity as their covariance; principal components are
+//! what they are defined by.
 
-use hebbian_zca::{add_products, multiply, whitening};
+use hebbian_eigen::{add_products, multiply, principal_components, whitening};
 
 #[test]
 fn what_is_whitened_has_no_covariance() {
@@ -32,4 +33,27 @@ fn what_is_whitened_has_no_covariance() {
             assert!((found - want).abs() < 1e-4, "{i} {j}: {found}");
         }
     }
+}
+
+/// Against what they are defined by, on a matrix with known ones.
+#[test]
+fn principal_components_fall_and_point_one_way() {
+    let dim = 5;
+    // v = e1 + e2 with 6, e1 - e2 with 4, e4 with 1; nothing else.
+    let mut products = vec![0.0; dim * dim];
+    for (row, column, value) in [(0, 0, 5.0), (0, 1, 1.0), (1, 1, 5.0), (3, 3, 1.0)] {
+        products[row * dim + column] = value;
+    }
+    let found = principal_components(&products, dim).unwrap();
+    for (value, want) in found.values.iter().zip([6.0, 4.0, 1.0, 0.0, 0.0]) {
+        assert!((value - want).abs() < 1e-12 && *value >= 0.0, "{:?}", found.values);
+    }
+    let half = 0.5f32.sqrt();
+    let close = |row: usize, want: [f32; 5]| {
+        let got = &found.vectors[row * dim..][..dim];
+        let signed = if row == 1 && got[0] < 0.0 { want.map(|x| -x) } else { want };
+        got.iter().zip(signed).all(|(a, b)| (a - b).abs() < 1e-6)
+    };
+    assert!(close(0, [half, half, 0.0, 0.0, 0.0]) && close(1, [half, -half, 0.0, 0.0, 0.0]));
+    assert!(close(2, [0.0, 0.0, 0.0, 1.0, 0.0]), "{:?}", found.vectors);
 }
