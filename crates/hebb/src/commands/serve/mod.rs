@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use hebbian::engine::{Device, Engine};
 use hebbian::error::Error;
-use hebbian::network::{FeatureLayer, Model};
+use hebbian::network::{FeatureLayer, Model, Pretraining};
 use hebbian_data::Batch;
 use hebbian_search::Gallery;
 use hebbian_serve::{Card, Embed, Options, Server, check_token, new_token};
@@ -99,9 +99,13 @@ fn card(model: &Model) -> Card {
         ("Layers".to_owned(), network.depth().to_string()),
         ("Image size".to_owned(), model.preprocess.size.to_string()),
     ];
-    if let Some(rule) = &model.rule {
-        facts.push(("Learning rule".to_owned(), rule.name.clone()));
-    }
+    let learned = match (&model.rule, made.pretraining) {
+        (Some(rule), _) => Some(("Learning rule", rule.name.as_str())),
+        (None, Pretraining::Pca) => Some(("Learned", "principal components")),
+        (None, Pretraining::Vae) => Some(("Learned", "as a variational autoencoder")),
+        (None, Pretraining::None | Pretraining::Hebbian) => None,
+    };
+    facts.extend(learned.map(|(name, how)| (name.to_owned(), how.to_owned())));
     let count = |n: usize, what: &str| if n == 0 { "none".into() } else { format!("{n} {what}") };
     facts.push(("Pre-training".to_owned(), count(made.pretrained_images, "images, no labels")));
     if made.pretrained_images > 0 {
