@@ -2,8 +2,11 @@
 //! whose end it is, and as a run.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 
+use common::{images, in_pool};
 use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, NetworkSpec, NormKind, Pretraining};
@@ -11,7 +14,7 @@ use hebbian::ops::Workspace;
 use hebbian::rules::{self, Samples};
 use hebbian::train::{Checkpoint, Event, PcaConfig, RunFolder, Stop, pretrain_pca};
 use hebbian::update::unfold;
-use hebbian_data::{Dataset, Images, OpenOptions, Part, Preprocess, Size, Whitening};
+use hebbian_data::{Images, Preprocess, Size, Whitening};
 
 /// Padding, pooling, a stride, every kind of normalisation, a layer with as many
 /// neurons as there are components in both directions and more.
@@ -24,14 +27,6 @@ block = [
     { filters = 20, kernel = "map", norm = "batch" },
 ]
 "#;
-
-/// Real images, the first `count` of the sample.
-fn images(count: usize) -> Images {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
-    let options = OpenOptions { part: Part::Train, ..Default::default() };
-    let data = Dataset::open_with(&sample, &options).unwrap();
-    data.images().subset(&(0..count).collect::<Vec<_>>())
-}
 
 fn model(images: &Images) -> Model {
     let size = Size { height: 14, width: 14 };
@@ -51,17 +46,19 @@ fn train(images: &Images, config: &PcaConfig) -> Model {
     pretrain_pca(model, images, config, &Device::Cpu, None, None, ignore).unwrap().0
 }
 
-/// Patches of a layer's input, N x D, in double precision.
-fn patches(model: &Model, images: &Images, layer: usize) -> Vec<f64> {
+/// The maps of layer `depth`, the input itself at depth 0.
+fn maps(model: &Model, images: &Images, depth: usize) -> Vec<f32> {
     let order = (0..images.len()).collect();
     let mut x = Vec::new();
     let batch = hebbian_data::batches(images, order, images.len(), model.preprocess.size);
     model.preprocess.apply(&batch.into_iter().next().unwrap().unwrap(), &mut x).unwrap();
-    if layer > 0 {
-        x = model.network.features(layer, &x, &mut Workspace::default());
-    }
+    if depth == 0 { x } else { model.network.features(depth, &x, &mut Workspace::default()) }
+}
+
+/// Patches of a layer's input, N x D, in double precision.
+fn patches(model: &Model, images: &Images, layer: usize) -> Vec<f64> {
     let g = &model.network.blocks[layer].geometry;
-    unfold(g, images.len(), &x).into_iter().map(f64::from).collect()
+    unfold(g, images.len(), &maps(model, images, layer)).into_iter().map(f64::from).collect()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -141,11 +138,7 @@ fn responses_are_normalised_by_their_own_statistics() {
         if block.norm.kind != NormKind::Batch {
             continue;
         }
-        let order = (0..images.len()).collect();
-        let mut x = Vec::new();
-        let batch = hebbian_data::batches(&images, order, images.len(), model.preprocess.size);
-        model.preprocess.apply(&batch.into_iter().next().unwrap().unwrap(), &mut x).unwrap();
-        let map = model.network.features(layer + 1, &x, &mut Workspace::default());
+        let map = maps(&model, &images, layer + 1);
         let c = block.geometry.filters;
         for channel in 0..c {
             let values = || map.iter().skip(channel).step_by(c).map(|&x| f64::from(x));
@@ -162,11 +155,7 @@ fn responses_are_normalised_by_their_own_statistics() {
 fn patches_are_drawn_by_the_seed_and_any_number_of_threads_draws_the_same() {
     let images = images(50);
     let config = PcaConfig { images: 30, patches: 3 };
-    let in_pool = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| train(&images, &config))
-    };
-    let [one, three] = [1, 3].map(in_pool);
+    let [one, three] = [1, 3].map(|threads| in_pool(threads, || train(&images, &config)));
     assert_eq!(one.network, three.network);
     assert_eq!(one.provenance.pretrained_images, 30);
     assert_eq!(

@@ -2,15 +2,18 @@
 //! precision (`vae.py` makes the file), and its training as a whole.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 
+use common::{images, in_pool};
 use hebbian::Error;
 use hebbian::network::{Model, Network, NetworkSpec, Pretraining, Tensors};
 use hebbian::ops::Activation;
 use hebbian::rules::Projection;
 use hebbian::train::{Checkpoint, Event, Every, RunFolder, VaeConfig, pretrain_vae};
 use hebbian::vae::{Vae, VaeTrainer, noise};
-use hebbian_data::{Dataset, Images, OpenOptions, Part, Preprocess, Size, Whitening};
+use hebbian_data::{Images, Preprocess, Size, Whitening};
 
 /// As published, in small: pooling, none, fully connected.
 const PUBLISHED: &str = r#"
@@ -125,14 +128,6 @@ fn losses_gradients_statistics_and_steps_equal_pytorch() {
     }
 }
 
-/// Real images, the first `count` of the sample.
-fn images(count: usize) -> Images {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
-    let options = OpenOptions { part: Part::Train, ..Default::default() };
-    let data = Dataset::open_with(&sample, &options).unwrap();
-    data.images().subset(&(0..count).collect::<Vec<_>>())
-}
-
 fn model(images: &Images) -> Model {
     let size = Size { height: 14, width: 14 };
     let preprocess = Preprocess::fit(images, size, Whitening::None, 1e-2, &mut |_, _| {}).unwrap();
@@ -153,10 +148,6 @@ fn train(
 ) -> Model {
     let ignore = &mut |_: Event<'_>| {};
     pretrain_vae(model(images), images, validation, config, run, from, ignore).unwrap().0
-}
-
-fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
 }
 
 #[test]

@@ -11,7 +11,7 @@ Opens a page to drop images on, and an HTTP API (/openapi.json). The gallery may
 be changed by `hebb index` meanwhile. Ctrl-C stops it.
 
 Given photos instead of a gallery, it makes all that is needed, in a folder that
-it says: a model, pre-trained without labels on at most 5,000 of them, and their
+it says: a model, pre-trained without labels on at most 1,000 of them, and their
 gallery. The page opens with the first images; the others come in while it is
 served. The next time only what is new or changed is added, what is gone is
 taken out, and nothing is trained again.

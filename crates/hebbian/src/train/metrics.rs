@@ -74,15 +74,15 @@ pub(super) struct Meter {
 
 impl Meter {
     /// For a run of `steps` steps on `device`, whose current epoch left out
-    /// `skipped` before; `logs` where this process writes lines.
+    /// `skipped` before; `floors` where lines say how near to their floor steps are.
     pub(super) fn new(
         stage: &'static str,
         steps: usize,
         skipped: Vec<Skipped>,
         device: &Device,
-        logs: bool,
+        floors: bool,
     ) -> Self {
-        let products = if logs { device.products_rate() } else { None };
+        let products = if floors { device.products_rate() } else { None };
         Self { stage, steps, since: Instant::now(), seen: 0, skipped, products, floor: None }
     }
 

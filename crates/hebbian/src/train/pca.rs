@@ -90,7 +90,8 @@ pub fn pretrain_pca(
         None => images.clone(),
     };
     let (all, few) = (subset(config.images), subset(config.images.min(STATISTICS)));
-    let mut meter = Meter::new("pretrain", depth, skipped, device, run.is_some());
+    // Without the rate of products: no floor of these passes is known.
+    let mut meter = Meter::new("pretrain", depth, skipped, device, false);
     // A layer is a step, all of them one pass.
     while cursor.batch < depth {
         let layer = cursor.batch;
@@ -177,32 +178,26 @@ impl Products {
         let mut products = vec![0.0; dim * dim];
         let mut count = 0;
         let (mut patches, mut scratch) = (Vec::new(), Vec::new());
-        let observer = &mut *pass.observer;
-        let skipped =
-            for_each_map(model, layer, images, pass.device, &name, observer, |rows, map| {
-                (pass.go_on)()?;
-                scratch.resize(rows.len() * each * dim, 0.0);
-                let maps = map.par_chunks_exact(g.input_len());
-                rows.par_iter().zip(maps).zip(scratch.par_chunks_exact_mut(each * dim)).for_each(
-                    |((row, map), patches)| {
-                        let mut rng = seed::stream(seed, &format!("pca/L{}/{row}", layer + 1));
-                        let places = index::sample(&mut rng, g.positions(), each);
-                        for (place, patch) in places.iter().zip(patches.chunks_exact_mut(dim)) {
-                            gather_one(
-                                &g,
-                                map,
-                                (place / g.out_width(), place % g.out_width()),
-                                patch,
-                            );
-                        }
-                    },
-                );
-                patches.clear();
-                patches.extend(scratch.iter().map(|&x| f64::from(x)));
-                add_products(&patches, dim, &mut products);
-                count += rows.len();
-                Ok(())
-            })?;
+        let draw = |row: usize, map: &[f32], patches: &mut [f32]| {
+            let mut rng = seed::stream(seed, &format!("pca/L{}/{row}", layer + 1));
+            let places = index::sample(&mut rng, g.positions(), each);
+            for (place, patch) in places.iter().zip(patches.chunks_exact_mut(dim)) {
+                gather_one(&g, map, (place / g.out_width(), place % g.out_width()), patch);
+            }
+        };
+        let (device, observer) = (pass.device, &mut *pass.observer);
+        let skipped = for_each_map(model, layer, images, device, &name, observer, |rows, map| {
+            (pass.go_on)()?;
+            scratch.resize(rows.len() * each * dim, 0.0);
+            let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
+            maps.zip(scratch.par_chunks_exact_mut(each * dim))
+                .for_each(|((&row, map), patches)| draw(row, map, patches));
+            patches.clear();
+            patches.extend(scratch.iter().map(|&x| f64::from(x)));
+            add_products(&patches, dim, &mut products);
+            count += rows.len();
+            Ok(())
+        })?;
         if count == 0 {
             return Err(Error::Data("none of the images could be read".into()));
         }

@@ -5,8 +5,11 @@
 pub mod golden;
 pub mod pytorch;
 
+use std::path::Path;
+
 use hebbian::ops::Geometry;
 use hebbian::rules::{self, Rule};
+use hebbian_data::{Dataset, Images, OpenOptions, Part};
 use proptest::prelude::*;
 
 /// A network with a strided layer, one of either normalisation, and one whose
@@ -21,6 +24,19 @@ block = [
     { filters = 70, kernel = 2, norm = "relative" },
 ]
 "#;
+
+/// Real images, the first `count` of the sample.
+pub fn images(count: usize) -> Images {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
+    let options = OpenOptions { part: Part::Train, ..Default::default() };
+    let data = Dataset::open_with(&sample, &options).unwrap();
+    data.images().subset(&(0..count).collect::<Vec<_>>())
+}
+
+/// What `run` gives on so many threads.
+pub fn in_pool<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+}
 
 /// A rule by name and the TOML of its parameters.
 pub fn rule(name: &str, params: &str) -> Box<dyn Rule> {
