@@ -72,9 +72,9 @@ pub fn shared_batches(
             let mut decoder = Decoder { images, size, read: 0, first: None, refused: 0 };
             let run = || -> Result<()> {
                 check(&decoder.images, order.rows(), batch_size, size)?;
-                let (whole, is_whole) = (order.len(), order.is_whole());
+                let whole = order.len();
                 let order = order.share(batch_size, share);
-                let asked = order.len();
+                let (asked, is_whole) = (order.len(), order.is_whole());
                 let pixels = decoder.images.are_cached(size);
                 let mut ahead = Ahead::start(&decoder.images, order, pixels)?;
                 for start in (0..whole).step_by(batch_size) {
@@ -85,8 +85,8 @@ pub fn shared_batches(
                         return Ok(());
                     }
                 }
-                // The rest of an order says nothing about what came before.
-                if is_whole && share == Share::ALL { decoder.finish(asked) } else { Ok(()) }
+                // A part says nothing about the others.
+                if is_whole { decoder.finish(asked) } else { Ok(()) }
             };
             if let Err(error) = run() {
                 // Likewise.

@@ -22,6 +22,8 @@ pub struct Order {
     /// found by size.
     ends: Vec<usize>,
     next: usize,
+    /// Whether it is a part of one: done, or another's, are the others.
+    is_part: bool,
 }
 
 impl From<Vec<usize>> for Order {
@@ -52,25 +54,26 @@ impl Order {
         self.rows().is_empty()
     }
 
-    /// Whether nothing was left out at its beginning.
+    /// Whether it is all there is to read, and not a part of it.
     pub(crate) fn is_whole(&self) -> bool {
-        self.next == 0
+        !self.is_part
     }
 
     /// Leaves out the next `n` of them, as those of an epoch that are done.
     #[must_use]
     pub fn skip(mut self, n: usize) -> Self {
         self.next = self.next.saturating_add(n).min(self.rows.len());
+        self.is_part |= n > 0;
         self
     }
 
     /// A process's share of each batch of `batch` positions (at least 1) that are left.
     #[must_use]
-    pub(crate) fn share(self, batch: usize, share: Share) -> Self {
+    pub fn share(self, batch: usize, share: Share) -> Self {
         if share == Share::ALL {
             return self;
         }
-        let mut own = Self::default();
+        let mut own = Self { is_part: true, ..Self::default() };
         let mut ends = self.ends.iter().filter(|&&end| end > self.next).peekable();
         for start in (self.next..self.rows.len()).step_by(batch) {
             let whole = &self.rows[start..self.rows.len().min(start + batch)];
@@ -164,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_share_has_its_rows_of_each_window() {
-        let whole = Order { rows: (0..20).collect(), ends: vec![3, 9, 14, 20], next: 5 };
+        let whole =
+            Order { rows: (0..20).collect(), ends: vec![3, 9, 14, 20], next: 5, is_part: false };
         // Batches from 5, 9, 13 and 17 on.
         let shares = [0, 1, 2].map(|i| whole.clone().share(4, Share::new(i, 3).unwrap()));
         let rows = shares.each_ref().map(|share| share.rows.as_slice());

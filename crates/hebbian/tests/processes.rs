@@ -11,8 +11,8 @@ use hebbian::engine::Device;
 use hebbian::network::{HeadKind, Model, NetworkSpec, Tensors};
 use hebbian::rules::{self, Rule};
 use hebbian::train::{
-    Checkpoint, Event, Every, FinetuneConfig, LabelledImages, LayerRates, PretrainConfig,
-    PretrainOrder, Protocol, RunFolder, finetune, pretrain,
+    Checkpoint, Event, Every, FinetuneConfig, LabelledImages, LayerRates, PcaConfig,
+    PretrainConfig, PretrainOrder, Protocol, RunFolder, finetune, pretrain, pretrain_pca,
 };
 use hebbian_data::{
     Augmentation, Dataset, Images, OpenOptions, Part, Preprocess, Size, Skipped, Whitening,
@@ -320,6 +320,49 @@ fn pretraining_in_parts_is_the_same_for_any_number_of_processes() {
         let one = trained(1).remove(0);
         for size in [2, 4] {
             assert!(trained(size).iter().all(|model| *model == one), "{} by {size}", rule.name());
+        }
+    }
+}
+
+fn components(
+    images: &Images,
+    config: &PcaConfig,
+    (size, parts): (usize, usize),
+) -> Vec<(Model, Vec<Skipped>)> {
+    let rule = rules::build("hpca", toml::Table::new()).unwrap();
+    let start = model(rule.as_ref(), images);
+    in_parts(size, parts / size, |device, _| {
+        let start = start.clone();
+        pretrain_pca(start, images, config, device, None, None, &mut no_observer).unwrap()
+    })
+}
+
+/// By several processes and in parts, more of them than some have images.
+#[test]
+fn principal_components_are_those_of_one_process() {
+    let (_folder, data) = folder();
+    let images = data.images();
+    for (images, config) in [
+        (images.clone(), PcaConfig { images: 70, patches: 20 }),
+        (images.subset(&[19, 20, 21]), PcaConfig::default()),
+    ] {
+        let (one, skipped) = components(&images, &config, (1, 1)).remove(0);
+        assert!(one.provenance.pretrained_images > 1);
+        for (size, parts) in [(2, 2), (3, 3), (1, 8)] {
+            let many = components(&images, &config, (size, parts));
+            for (model, left_out) in &many {
+                assert_eq!(tensors(model), tensors(&many[0].0), "replicas differ");
+                assert_eq!(model.provenance, one.provenance);
+                assert_eq!(*left_out, skipped);
+            }
+            let differ = apart(&tensors(&one), &tensors(&many[0].0));
+            assert!(differ < 1e-6, "{size} processes, {parts} parts: {differ:.1e}");
+        }
+        // In the same parts, to the bit.
+        let eight = components(&images, &config, (1, 8)).remove(0).0;
+        for size in [2, 4, 8] {
+            let many = components(&images, &config, (size, 8)).remove(0).0;
+            assert!(tensors(&many) == tensors(&eight), "{size} processes");
         }
     }
 }

@@ -179,25 +179,18 @@ fn check(settings: &Settings, device: &Device) -> Result<()> {
         Method::Pca => {
             check_rule(&spec)?;
             settings.pca.check()?;
-            one_process(device, "principal components are found")?;
         }
         Method::Vae => {
             settings.vae.check()?;
-            one_process(device, "a VAE trains")?;
+            if device.group().is_split() {
+                let problem = "a VAE trains in one process and part; start it once";
+                return Err(Error::config("--method", problem).into());
+            }
             if !matches!(device, Device::Cpu) {
                 let problem = "a VAE trains on the CPU only; leave it out, or give cpu";
                 return Err(Error::config("--device", problem).into());
             }
         }
-    }
-    Ok(())
-}
-
-/// Nothing, unless several processes, or parts, are to do what is done in one.
-fn one_process(device: &Device, what: &str) -> Result<()> {
-    if device.group().is_split() {
-        let problem = format!("{what} in one process and part; start it once");
-        return Err(Error::config("--method", problem).into());
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use hebbian_data::Share;
 
 use super::Group;
+use crate::Result;
 
 /// Adds up, each with its neighbour and those sums likewise: the order in which
 /// so many processes, a power of 2 that divides the number, would do it.
@@ -32,6 +33,30 @@ pub(super) fn add_in_pairs<T>(
         sum = join(&mut sums, sum);
     }
     Some(sum)
+}
+
+impl Group {
+    /// The sum of what the parts of this process give, each from its share of
+    /// what all work on.
+    pub(crate) fn add<T: Default>(
+        &self,
+        mut of_share: impl FnMut(Share) -> Result<T>,
+        add: impl Fn(&mut T, T),
+    ) -> Result<T> {
+        let (first, of) = (self.rank() * self.parts, self.size() * self.parts);
+        let mut failed = None;
+        let given = (first..first + self.parts).filter_map(|part| Share::new(part, of)).map_while(
+            |share| match of_share(share) {
+                Ok(given) => Some(given),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            },
+        );
+        let sum = add_in_pairs(given, add).unwrap_or_default();
+        failed.map_or(Ok(sum), Err)
+    }
 }
 
 /// The images of a batch that a process has, and who has the others.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hebbian_data::{Images, Skipped, batches};
+use hebbian_data::{Images, Order, Skipped, batches};
 
 use super::{Event, Observer};
 use crate::engine::{Device, Engine};
@@ -53,20 +53,21 @@ pub fn for_each_map(
     observer: Observer<'_>,
     take: impl FnMut(&[usize], Cow<'_, [f32]>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
-    stream_maps(model, depth, images, device.engine().as_mut(), (name, observer), take)
+    let all = (images, (0..images.len()).collect());
+    stream_maps(model, depth, all, device.engine().as_mut(), (name, observer), take)
 }
 
-/// [`for_each_map`] through an engine that may hold the network already.
-fn stream_maps(
+/// [`for_each_map`] of some images, in their order, through an engine that may
+/// hold the network already.
+pub(super) fn stream_maps(
     model: &Model,
     depth: usize,
-    images: &Images,
+    (images, order): (&Images, Order),
     engine: &mut dyn Engine,
     (name, observer): (&str, Observer<'_>),
     mut take: impl FnMut(&[usize], Cow<'_, [f32]>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
-    observer(Event::Stage { name, done: 0, total: images.len() });
-    let order = (0..images.len()).collect();
+    observer(Event::Stage { name, done: 0, total: order.len() });
     let mut stream = batches(images, order, BATCH, model.preprocess.size);
     let (mut done, mut x) = (0, Vec::new());
     for batch in &mut stream {
@@ -130,7 +131,8 @@ pub(super) fn score_with(
     };
     let mut result = Scores { classes: head.classes(), ..Scores::default() };
     let depth = model.network.depth();
-    let skipped = stream_maps(model, depth, images, engine, stage, |rows, map| {
+    let all = (images, (0..images.len()).collect());
+    let skipped = stream_maps(model, depth, all, engine, stage, |rows, map| {
         result.rows.extend(rows);
         result.scores.extend(head.scores(&map));
         Ok(())

@@ -16,15 +16,19 @@
 //! taken over patches of the images and their eigenvectors computed, layer by
 //! layer: no rate, no epochs, no order of the images.
 
-use hebbian_data::{Images, Skipped, seed};
+use std::borrow::Cow;
+
+use hebbian_data::{Images, Order, Share, Skipped, seed};
 use hebbian_eigen::{Components, add_products, principal_components};
 use rand::seq::index;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::evaluate::stream_maps;
 use super::metrics::Meter;
 use super::pretrain::check_finite;
-use super::{Checkpoint, Cursor, Event, Observer, PcaConfig, RunFolder, check_rule, for_each_map};
+use super::together::{all_skipped, check_same};
+use super::{Checkpoint, Cursor, Event, Observer, PcaConfig, RunFolder, check_rule};
 use crate::engine::Device;
 use crate::network::{BatchNorm, Model, NormKind, Pretraining, Tensors};
 use crate::ops::{Activation, gather_one};
@@ -51,7 +55,7 @@ struct Values {
 ///
 /// With a run folder, there is a checkpoint after each layer, and `from` goes on
 /// from one to the same bits. Returns the model and the images that could not be
-/// read.
+/// read. Several processes work together as in [`super::pretrain()`].
 ///
 /// # Errors
 /// Bad settings, a network that is not one of ReLU without biases, an empty set,
@@ -85,34 +89,40 @@ pub fn pretrain_pca(
     }
     let depth = model.network.depth();
     let order = images.shuffled(model.provenance.seed, "pca");
-    let subset = |most: usize| match order.rows().get(..most) {
-        Some(few) => images.subset(few),
-        None => images.clone(),
+    let rows = |most: usize| {
+        let few = order.rows().get(..most);
+        few.map_or_else(|| (0..images.len()).collect(), <[usize]>::to_vec)
     };
-    let (all, few) = (subset(config.images), subset(config.images.min(STATISTICS)));
+    let rows_used = rows(config.images);
+    let used = images.subset(&rows_used);
+    let few = images.subset(&rows(config.images.min(STATISTICS)));
     // Without the rate of products: no floor of these passes is known.
     let mut meter = Meter::new("pretrain", depth, skipped, device, false);
     // A layer is a step, all of them one pass.
     while cursor.batch < depth {
         let layer = cursor.batch;
+        let dim = model.network.blocks[layer].geometry.patch_len();
         let go_on = || run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step));
         let mut pass = Pass { device, observer, go_on: &go_on };
-        let sums = Products::of(&model, layer, &all, config, &mut pass)?;
+        let sums = products(&model, layer, &used, config, &mut pass)?;
         let diverged = || Error::Diverged {
             stage: "pre-training",
             layer: format!("L{}", layer + 1),
             step: layer + 1,
         };
-        let components = principal_components(&sums.products, sums.dim).ok_or_else(diverged)?;
+        let components = principal_components(&sums.values, dim).ok_or_else(diverged)?;
         let weights = &mut model.network.blocks[layer].weights;
         cursor.sums.push(set_filters(weights, &components));
         model.network.blocks[layer].norm = measured_norm(&model, layer, &few, &mut pass)?;
         check_finite(&model.network, layer + 1)?;
+        check_same(&device.group(), &model)?;
         (cursor.batch, cursor.step) = (layer + 1, layer + 1);
         model.provenance.pretrained_images = sums.images;
         if layer == 0 {
             // The others leave out the same ones.
-            meter.leave_out(sums.skipped, &cursor, run.as_deref())?;
+            let place = |image: Skipped| Skipped { row: rows_used[image.row], ..image };
+            let skipped = sums.skipped.into_iter().map(place).collect();
+            meter.leave_out(skipped, &cursor, run.as_deref())?;
         }
         if let Some(run) = run.as_deref_mut() {
             meter.log(run, &cursor, &Values { explained: cursor.sums.clone() })?;
@@ -151,58 +161,100 @@ struct Pass<'a> {
     go_on: &'a dyn Fn() -> Result<()>,
 }
 
-/// Sums of products of patches of a layer's input.
-struct Products {
-    /// Length of a patch, D.
-    dim: usize,
-    /// D x D, of which `[i, j]` for `i <= j` counts.
-    products: Vec<f64>,
+/// What a pass adds up, the same for all processes.
+#[derive(Default)]
+struct Sums {
+    values: Vec<f64>,
     /// Images that were read.
     images: usize,
     skipped: Vec<Skipped>,
 }
 
-impl Products {
-    /// Those of layer `layer`, from 0, over patches at places drawn at random.
-    fn of(
-        model: &Model,
-        layer: usize,
+impl Pass<'_> {
+    /// `len` sums over images, to which `add` adds those of a few: their
+    /// positions and their maps of layer `depth`, one after the other. Of several
+    /// processes each has its share of the images.
+    fn sums(
+        &mut self,
+        (model, depth): (&Model, usize),
         images: &Images,
-        config: &PcaConfig,
-        pass: &mut Pass<'_>,
-    ) -> Result<Self> {
-        let g = model.network.blocks[layer].geometry;
-        let (dim, seed) = (g.patch_len(), model.provenance.seed);
-        let each = config.patches.saturating_mul(dim).div_ceil(images.len()).min(g.positions());
-        let name = format!("L{}: patches", layer + 1);
-        let mut products = vec![0.0; dim * dim];
-        let mut count = 0;
-        let (mut patches, mut scratch) = (Vec::new(), Vec::new());
-        let draw = |row: usize, map: &[f32], patches: &mut [f32]| {
-            let mut rng = seed::stream(seed, &format!("pca/L{}/{row}", layer + 1));
-            let places = index::sample(&mut rng, g.positions(), each);
-            for (place, patch) in places.iter().zip(patches.chunks_exact_mut(dim)) {
-                gather_one(&g, map, (place / g.out_width(), place % g.out_width()), patch);
-            }
+        name: &str,
+        len: usize,
+        mut add: impl FnMut(&[usize], &[f32], &mut [f64]),
+    ) -> Result<Sums> {
+        let group = self.device.group();
+        let (observer, go_on) = (&mut *self.observer, self.go_on);
+        let mut engine = self.device.engine();
+        let mut begun = 0;
+        observer(Event::Stage { name, done: 0, total: group.share().rows(images.len()).len() });
+        let of_share = |share: Share| {
+            let order = Order::from_iter(0..images.len()).share(images.len(), share);
+            let mut sums = Sums { values: vec![0.0; len], ..Sums::default() };
+            let before = begun;
+            begun += order.len();
+            // One stage, however many parts.
+            let mut within = |event: Event<'_>| {
+                if let Event::Step { done, text } = event {
+                    observer(Event::Step { done: before + done, text });
+                }
+            };
+            let stage = (name, &mut within as Observer<'_>);
+            let take = |rows: &[usize], map: Cow<'_, [f32]>| {
+                go_on()?;
+                add(rows, &map, &mut sums.values);
+                sums.images += rows.len();
+                Ok(())
+            };
+            sums.skipped =
+                stream_maps(model, depth, (images, order), engine.as_mut(), stage, take)?;
+            Ok(sums)
         };
-        let (device, observer) = (pass.device, &mut *pass.observer);
-        let skipped = for_each_map(model, layer, images, device, &name, observer, |rows, map| {
-            (pass.go_on)()?;
-            scratch.resize(rows.len() * each * dim, 0.0);
-            let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
-            maps.zip(scratch.par_chunks_exact_mut(each * dim))
-                .for_each(|((&row, map), patches)| draw(row, map, patches));
-            patches.clear();
-            patches.extend(scratch.iter().map(|&x| f64::from(x)));
-            add_products(&patches, dim, &mut products);
-            count += rows.len();
-            Ok(())
+        let mut sums = group.add(of_share, |left: &mut Sums, right| {
+            left.values.iter_mut().zip(&right.values).for_each(|(left, right)| *left += right);
+            left.images += right.images;
+            left.skipped.extend(right.skipped);
         })?;
-        if count == 0 {
+        group.sum_f64(&mut sums.values);
+        sums.images = group.count(sums.images);
+        sums.skipped = all_skipped(&group, sums.skipped)?;
+        observer(Event::End);
+        if sums.images == 0 {
             return Err(Error::Data("none of the images could be read".into()));
         }
-        Ok(Self { dim, products, images: count, skipped })
+        Ok(sums)
     }
+}
+
+/// Sums of products of the patches of layer `layer`'s input, from 0, at places
+/// drawn at random: D x D numbers, of which `[i, j]` for `i <= j` counts.
+fn products(
+    model: &Model,
+    layer: usize,
+    images: &Images,
+    config: &PcaConfig,
+    pass: &mut Pass<'_>,
+) -> Result<Sums> {
+    let g = model.network.blocks[layer].geometry;
+    let (dim, seed) = (g.patch_len(), model.provenance.seed);
+    let each = config.patches.saturating_mul(dim).div_ceil(images.len()).min(g.positions());
+    let draw = |row: usize, map: &[f32], patches: &mut [f32]| {
+        let mut rng = seed::stream(seed, &format!("pca/L{}/{row}", layer + 1));
+        let places = index::sample(&mut rng, g.positions(), each);
+        for (place, patch) in places.iter().zip(patches.chunks_exact_mut(dim)) {
+            gather_one(&g, map, (place / g.out_width(), place % g.out_width()), patch);
+        }
+    };
+    let (mut patches, mut scratch) = (Vec::new(), Vec::new());
+    let name = format!("L{}: patches", layer + 1);
+    pass.sums((model, layer), images, &name, dim * dim, |rows, map, products| {
+        scratch.resize(rows.len() * each * dim, 0.0);
+        let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
+        maps.zip(scratch.par_chunks_exact_mut(each * dim))
+            .for_each(|((&row, map), patches)| draw(row, map, patches));
+        patches.clear();
+        patches.extend(scratch.iter().map(|&x| f64::from(x)));
+        add_products(&patches, dim, products);
+    })
 }
 
 /// The normalisation of layer `layer`, from 0, by the means and variances of its
@@ -218,21 +270,20 @@ fn measured_norm(
     // A fresh one of the plain kind leaves responses as they are.
     let mut plain = model.clone();
     plain.network.blocks[layer].norm = BatchNorm::new(NormKind::Batch, channels);
-    let (mut sum, mut squares, mut count) = (vec![0.0; channels], vec![0.0; channels], 0.0);
     let name = format!("L{}: statistics", layer + 1);
-    let (depth, observer) = (layer + 1, &mut *pass.observer);
-    for_each_map(&plain, depth, images, pass.device, &name, observer, |_, map| {
-        (pass.go_on)()?;
+    let sums = pass.sums((&plain, layer + 1), images, &name, 2 * channels, |_, map, sums| {
+        let (sum, squares) = sums.split_at_mut(channels);
         for place in map.chunks_exact(channels) {
-            for ((sum, square), &z) in sum.iter_mut().zip(&mut squares).zip(place) {
+            for ((sum, square), &z) in sum.iter_mut().zip(&mut *squares).zip(place) {
                 let z = f64::from(z);
                 *sum += z;
                 *square += z * z;
             }
         }
-        count += (map.len() / channels) as f64;
-        Ok(())
     })?;
+    let places = model.network.blocks[layer].geometry.output_len() / channels;
+    let count = (sums.images * places) as f64;
+    let (sum, squares) = sums.values.split_at(channels);
     let mean: Vec<f64> = sum.iter().map(|sum| sum / count).collect();
     let variance = squares.iter().zip(&mean).map(|(square, mean)| {
         // Unbiased, as running variances are.

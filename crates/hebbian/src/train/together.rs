@@ -9,15 +9,13 @@ use crate::{Error, Result};
 /// How many images of a batch each process could read, by rank; those left out
 /// become those of all.
 pub(super) fn read_by_all(group: &Group, batch: &mut Batch) -> Result<Vec<usize>> {
-    if group.count(batch.skipped.len()) > 0 {
-        batch.skipped = all_skipped(group, std::mem::take(&mut batch.skipped))?;
-    }
+    batch.skipped = all_skipped(group, std::mem::take(&mut batch.skipped))?;
     Ok(group.counts(batch.rows.len()))
 }
 
 /// The images that any of them could not read, by rank.
-fn all_skipped(group: &Group, own: Vec<Skipped>) -> Result<Vec<Skipped>> {
-    if !group.is_shared() {
+pub(super) fn all_skipped(group: &Group, own: Vec<Skipped>) -> Result<Vec<Skipped>> {
+    if !group.is_shared() || group.count(own.len()) == 0 {
         return Ok(own);
     }
     let broken =
