@@ -56,25 +56,26 @@ pub enum Command {
     /// Describe a data set, pack it into shards, or fetch an official one.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Train a network on images without labels, by a Hebbian rule, PCA or as a VAE.
+    /// Train a network on images without labels, by PCA, a Hebbian rule or as a VAE.
     #[command(after_help = "\
 Examples:
   hebb pretrain photos/ --out runs/photos
   hebb pretrain train.tar --rule soft-wta --epochs 3 --out runs/wta
-  hebb pretrain 'shards/train-{000..150}.tar' --epochs 1 --out runs/large
+  hebb pretrain 'shards/train-{000..150}.tar' --rule hpca --epochs 1 --out runs/large
   hebb pretrain photos/ --out runs/photos --resume            (go on where it stopped)
-  hebb pretrain photos/ --out runs/photos --checkpoint-every 500steps
-  hebb pretrain photos/ --out runs/photos --dashboard         (or: hebb watch runs/photos)
-  hebb pretrain photos/ --out runs/random --epochs 1 --set pretrain.lr=0   (random)
-  hebb pretrain photos/ --out runs/l --set pretrain.lr='{ over_patch = 1 }'       (a rate a layer)
-  hebb pretrain photos/ --method pca --out runs/pca           (no rate, no epochs)
+  hebb pretrain photos/ --rule hpca --out runs/hpca --checkpoint-every 500steps
+  hebb pretrain photos/ --rule hpca --out runs/hpca --dashboard  (or: hebb watch runs/hpca)
+  hebb pretrain photos/ --rule hpca --epochs 1 --set pretrain.lr=0 --out runs/random
+  hebb pretrain photos/ --rule hpca --epochs 5 --set pretrain.lr='{ over_patch = 2.2 }' --out runs/p
   hebb pretrain photos/ --method vae --epochs 5 --set vae.beta=0.1 --out runs/vae
   mpirun -n 2 hebb pretrain photos/ --out runs/photos   (built with --features mpi)
 
-Principal components are where the rule hpca ends: each layer's filters are the
+Unless a rule, epochs or settings of `pretrain` are given, the network learns by
+principal components, where the rule hpca ends: each layer's filters are the
 eigenvectors of the products of its patches, each and its negative, computed layer
 by layer from pca.patches (100) times as many patches as one has numbers, of at most
-pca.images (50000) images. There is a checkpoint after each layer.
+pca.images (10000) images. There is no rate, there are no epochs, and a checkpoint
+follows each layer. With few labels it has gained more than training by any rule.
 
 The VAE is the papers' baseline: the network is the encoder of a variational
 autoencoder, trained by gradients on the same images. Its network is, unless

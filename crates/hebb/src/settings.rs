@@ -23,14 +23,14 @@ pub const QUICK_LAYERS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// By a Hebbian rule.
+    /// By the principal components of each layer's patches, where the rule hpca
+    /// ends: no rate, no epochs.
     #[default]
+    Pca,
+    /// By a Hebbian rule.
     Hebbian,
     /// As the encoder of a variational autoencoder.
     Vae,
-    /// By the principal components of each layer's patches, where the rule hpca
-    /// ends: no rate, no epochs.
-    Pca,
 }
 
 /// All settings with their defaults.
@@ -97,11 +97,16 @@ fn is_one(parts: &usize) -> bool {
 }
 
 impl Settings {
-    /// Settings from a file, `--set` and options (dotted key and value).
+    /// Settings from a file, `--set`, options (dotted key and value) and, where
+    /// they are given, the epochs of whatever method is asked for.
     ///
     /// # Errors
     /// Names the file and line, or the key, that is wrong.
-    pub fn read(args: &SettingsArgs, options: &[(&str, Option<toml::Value>)]) -> Result<Self> {
+    pub fn read(
+        args: &SettingsArgs,
+        options: &[(&str, Option<toml::Value>)],
+        epochs: Option<usize>,
+    ) -> Result<Self> {
         let mut table = match &args.config {
             None => toml::Table::new(),
             Some(path) => {
@@ -124,8 +129,17 @@ impl Settings {
                 insert(&mut table, key, value)?;
             }
         }
-        if table.get("method").and_then(toml::Value::as_str) == Some("vae") {
+        let is_vae = table.get("method").and_then(toml::Value::as_str) == Some("vae");
+        if let Some(epochs) = epochs {
+            let key = if is_vae { "vae.epochs" } else { "pretrain.epochs" };
+            insert(&mut table, key, toml::Value::Integer(epochs.cast_signed() as i64))?;
+        }
+        if is_vae {
             table.entry("network").or_insert_with(|| VAE_NETWORK.into());
+        }
+        // Who sets a rule, or how it trains, asks for one.
+        if ["rule", "pretrain"].iter().any(|&section| table.contains_key(section)) {
+            table.entry("method").or_insert_with(|| "hebbian".into());
         }
         if let Some(rule) = table.get_mut("rule").and_then(toml::Value::as_table_mut) {
             rule.entry("name").or_insert_with(|| Self::default().rule.name.into());
@@ -236,7 +250,7 @@ mod tests {
 
     fn read(set: &[&str]) -> Result<Settings> {
         let set = set.iter().map(|s| (*s).to_owned()).collect();
-        Settings::read(&SettingsArgs { config: None, set, seed: None }, &[])
+        Settings::read(&SettingsArgs { config: None, set, seed: None }, &[], None)
     }
 
     #[test]
@@ -270,6 +284,24 @@ mod tests {
         assert!(settings.rule_of(&spec).unwrap().is_none());
         assert_eq!(read(&["method=vae", "network=cifar-6"]).unwrap().network, "cifar-6");
         assert_eq!(read(&[]).unwrap().network, "cifar-6");
+    }
+
+    #[test]
+    fn the_method_is_that_of_the_settings_given() {
+        let method = |set: &[&str]| read(set).unwrap().method;
+        assert_eq!(method(&[]), Method::Pca);
+        assert_eq!(method(&["pca.images=100", "seed=3"]), Method::Pca);
+        assert_eq!(method(&["rule.name=soft-wta"]), Method::Hebbian);
+        assert_eq!(method(&["pretrain.lr=1e-2"]), Method::Hebbian);
+        assert_eq!(method(&["method=pca", "pretrain.lr=1e-2"]), Method::Pca);
+        let with_epochs = |set: &[&str]| {
+            let set = set.iter().map(|s| (*s).to_owned()).collect();
+            Settings::read(&SettingsArgs { config: None, set, seed: None }, &[], Some(7)).unwrap()
+        };
+        let (rule, vae) = (with_epochs(&[]), with_epochs(&["method=vae"]));
+        assert_eq!((rule.method, rule.pretrain.epochs), (Method::Hebbian, 7));
+        assert_eq!((vae.method, vae.vae.epochs), (Method::Vae, 7));
+        assert_eq!(vae.pretrain, PretrainConfig::default());
     }
 
     #[test]

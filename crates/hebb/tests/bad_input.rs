@@ -34,14 +34,15 @@ fn usage_errors_exit_with_2() {
         (&["--set", "vae.beta=1"], &["vae.beta", "--method vae"]),
         (&["--validation", "x"], &["--validation", "--method vae"]),
         (&["--method", "gan"], &["gan", "--method"]),
-        (&["--method", "pca", "--epochs", "2"], &["--epochs", "no epochs", "pca.patches"]),
-        (&["--method", "pca", "--rule", "hpca"], &["--rule", "no rule"]),
-        (&["--method", "pca", "--set", "vae.beta=1"], &["vae.beta", "another method"]),
+        (&["--method", "pca", "--epochs", "2"], &["--epochs", "epochs nor", "--method hebbian"]),
+        (&["--method", "pca", "--rule", "hpca"], &["--rule", "by a rule"]),
+        (&["--method", "pca", "--set", "vae.beta=1"], &["vae.beta", "--method vae"]),
         (&["--method", "pca", "--set", "pca.patches=0"], &["pca.patches", "0"]),
         (&["--method", "pca", "--set", "pca.patch=1"], &["patch"]),
         (&["--method", "pca", "--network", "cifar-6-backprop"], &["L1", "bias"]),
-        (&["--method", "vae", "--set", "pca.images=1"], &["pca.images", "VAE"]),
-        (&["--set", "pca.images=1"], &["pca.images", "--method pca"]),
+        (&["--method", "vae", "--set", "pca.images=1"], &["pca.images", "--method pca"]),
+        (&["--epochs", "2", "--set", "pca.images=1"], &["pca.images", "--method pca"]),
+        (&["--rule", "hpca", "--set", "vae.beta=1"], &["vae.beta", "--method vae"]),
     ];
     for (more, words) in cases {
         let arguments = pretrain(more);

@@ -350,7 +350,7 @@ fn the_vae_baseline_from_photos_to_labels() {
 fn principal_components_from_photos_to_labels() {
     let dir = scratch(12);
     let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "pca"));
-    let pca = ["pretrain", &photos, "--method", "pca", "--network", &network, "--out", &run];
+    let pca = ["pretrain", &photos, "--network", &network, "--out", &run];
     let found = ok(&[&pca[..], &["--json"]].concat());
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     assert_eq!((&found["method"], &found["rule"]), (&"pca".into(), &serde_json::Value::Null));

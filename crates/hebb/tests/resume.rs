@@ -36,7 +36,7 @@ fn pretraining_and_fine_tuning_survive_kills() {
     let often = ["--out", &killed, "--resume", "--checkpoint-every", "0"];
     kills += run_with_kills(&[&base[..], &often].concat(), &mut rng);
     same_end(&unbroken, &killed);
-    let base = ["pretrain", &photos, "--method", "pca", "--network", &network];
+    let base = ["pretrain", &photos, "--network", &network];
     let (unbroken, killed) = (at(&dir, "a-pca"), at(&dir, "b-pca"));
     ok(&[&base[..], &["--out", &unbroken]].concat());
     kills += run_with_kills(&[&base[..], &["--out", &killed, "--resume"]].concat(), &mut rng);
@@ -59,7 +59,7 @@ fn pretraining_and_fine_tuning_survive_kills() {
 fn a_used_folder_and_other_settings_are_refused() {
     let dir = scratch(3);
     let (photos, network, run) = (at(&dir, "photos"), at(&dir, "small.toml"), at(&dir, "run"));
-    let base = ["pretrain", &photos, "--network", &network, "--out", &run];
+    let base = ["pretrain", &photos, "--network", &network, "--rule", "hpca", "--out", &run];
     ok(&base);
     common::fails(&base, 1, &["in use", "--resume", "--overwrite"]);
     let changed = [&base[..], &["--resume", "--epochs", "5"]].concat();

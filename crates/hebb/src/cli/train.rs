@@ -29,7 +29,7 @@ pub struct PretrainArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// How: by a Hebbian rule, by principal components, or as the encoder of a VAE (default: hebbian).
+    /// How (default: pca; hebbian where a rule, epochs or settings of `pretrain` are given).
     #[arg(long, value_enum)]
     pub method: Option<Method>,
     /// Learning rule.

@@ -26,7 +26,7 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         let size = args.size.map(|n| toml::Value::Integer(n.cast_signed() as i64));
         let network = args.network.clone().map(Into::into);
         let options = [("finetune.classifier", hidden), ("network", network), ("size", size)];
-        let settings = Settings::read(&args.settings, &options)?;
+        let settings = Settings::read(&args.settings, &options, None)?;
         let group = processes.in_parts(settings.parts)?;
         let device = Device::open(&args.common.device)?.shared(&group)?;
         settings.finetune.check()?;

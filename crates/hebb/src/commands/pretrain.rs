@@ -123,14 +123,7 @@ fn settings(args: &PretrainArgs) -> Result<Settings> {
         ("network", args.network.clone().map(Into::into)),
         ("size", integer(args.size)),
     ];
-    let mut settings = Settings::read(&args.settings, &options)?;
-    match settings.method {
-        Method::Hebbian => {
-            settings.pretrain.epochs = args.epochs.unwrap_or(settings.pretrain.epochs);
-        }
-        Method::Vae => settings.vae.epochs = args.epochs.unwrap_or(settings.vae.epochs),
-        Method::Pca => {}
-    }
+    let settings = Settings::read(&args.settings, &options, args.epochs)?;
     // What was typed for another method would be passed over in silence.
     let typed = |section: &str| {
         let set = args.settings.set.iter().map(|set| set.trim_start());
@@ -140,27 +133,24 @@ fn settings(args: &PretrainArgs) -> Result<Settings> {
         let rule = args.rule.as_ref().map(|_| "--rule");
         rule.or(typed("rule.")).or(typed("pretrain."))
     };
-    let of_vae = || args.validation.as_ref().map(|_| "--validation").or(typed("vae."));
-    let found =
-        match settings.method {
-            Method::Hebbian => of_vae()
-                .map(|field| (field, "is for a VAE; give --method vae, or leave it out"))
-                .or(typed("pca.")
-                    .map(|field| (field, "is for --method pca; give it, or leave it out"))),
-            Method::Vae => of_rule().or(typed("pca.")).map(|field| {
-                let problem = "is for another method than a VAE; leave it out (settings of the VAE \
-                           are vae.epochs and so on)";
-                (field, problem)
-            }),
-            Method::Pca => {
-                let epochs = args.epochs.map(|_| "--epochs");
-                epochs.or_else(of_rule).or_else(of_vae).map(|field| {
-                let problem = "is for another method: principal components have no epochs and no \
-                               rule; leave it out (their settings are pca.images and pca.patches)";
-                (field, problem)
-            })
-            }
-        };
+    let of_vae = args.validation.as_ref().map(|_| "--validation").or(typed("vae."));
+    let of_vae = of_vae.map(|field| (field, "is for a VAE; give --method vae, or leave it out"));
+    let of_pca =
+        typed("pca.").map(|field| (field, "is for --method pca; give it, or leave it out"));
+    let found = match settings.method {
+        Method::Pca => {
+            let epochs = args.epochs.map(|_| "--epochs");
+            let problem = "is for training by a rule: principal components have neither epochs \
+                           nor a rate; leave it out, or give --method hebbian";
+            epochs.or_else(of_rule).map(|field| (field, problem)).or(of_vae)
+        }
+        Method::Hebbian => of_vae.or(of_pca),
+        Method::Vae => {
+            let problem = "is for training by a rule; leave it out (settings of the VAE are \
+                           vae.epochs and so on)";
+            of_rule().map(|field| (field, problem)).or(of_pca)
+        }
+    };
     found.map_or(Ok(settings), |(field, problem)| Err(Error::config(field, problem).into()))
 }
 

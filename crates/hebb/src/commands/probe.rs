@@ -25,7 +25,7 @@ struct Row {
 /// Trains classifiers on features and measures them.
 pub fn run(args: &ProbeArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
-    let mut settings = Settings::read(&args.settings, &[])?;
+    let mut settings = Settings::read(&args.settings, &[], None)?;
     // The published code decays a frozen trunk's classifier less.
     if !args.settings.set.iter().any(|s| s.starts_with("finetune.weight_decay")) {
         settings.finetune.weight_decay = WEIGHT_DECAY;

@@ -107,7 +107,14 @@ impl View<'_> {
         let change = self.history.family("change");
         if !change.is_empty() {
             self.chart(frame, left, "change of the weights a step, by layer", &change, true);
-            self.spread(frame, right);
+            let spread = self.history.family("spread");
+            self.bars(frame, right, "winners' spread (1: even)", &spread);
+            return;
+        }
+        let explained = self.history.family("explained");
+        if !explained.is_empty() {
+            let title = "share of the patches' squares that the filters explain, by layer";
+            self.bars(frame, left.union(right), title, &explained);
             return;
         }
         let loss = self.named(&[("steps", "batch_loss"), ("epochs", "loss"), VALIDATION[0]]);
@@ -174,13 +181,11 @@ impl View<'_> {
         frame.render_widget(chart.hidden_legend_constraints(legend), area);
     }
 
-    /// How evenly the neurons of each layer share the patches.
-    fn spread(&self, frame: &mut Frame<'_>, area: Rect) {
-        let block = Block::bordered().title("winners' spread (1: even)");
-        let block = block.border_style(self.faint());
+    /// The latest value of each layer, from 0 to 1.
+    fn bars(&self, frame: &mut Frame<'_>, area: Rect, title: &str, layers: &[(&str, &Points)]) {
+        let block = Block::bordered().title(title).border_style(self.faint());
         let inside = block.inner(area);
         frame.render_widget(block, area);
-        let layers = self.history.family("spread");
         if layers.is_empty() {
             frame.render_widget(Paragraph::new("not measured on this device"), inside);
             return;
@@ -344,7 +349,11 @@ mod tests {
         let tuning = lines("\"batch_loss\":VALUE,\"batch_accuracy\":0.5");
         let shown = drawn(&tuning, (120, 40));
         assert!(shown.contains("accuracy while training") && shown.contains("steps"), "{shown}");
-        for lines in [&hebbian, &tuning, ""] {
+        let components = lines("\"explained\":[0.9,VALUE]");
+        let shown = drawn(&components, (80, 24));
+        assert!(shown.contains("that the filters explain, by layer"), "{shown}");
+        assert!(shown.contains("█ 0.90") || shown.contains("░ 0.90"), "{shown}");
+        for lines in [&hebbian, &tuning, &components, ""] {
             for size in [(200, 60), (80, 24), (20, 6), (3, 2), (1, 1)] {
                 drawn(lines, size);
             }

@@ -9,8 +9,10 @@ use crate::engine::{Device, Engine};
 use crate::network::{FeatureLayer, Model};
 use crate::{Error, Result};
 
-/// Images a step of inference.
+/// Images a step of inference, at most.
 const BATCH: usize = 128;
+/// Numbers in a step's largest map, at most (256 MiB), but for that of one image.
+const MAP: usize = 64 << 20;
 
 /// Streams images through the model and hands over the rows (positions in
 /// `images`) and features (rows x feature length) of each batch, in order.
@@ -68,7 +70,7 @@ pub(super) fn stream_maps(
     mut take: impl FnMut(&[usize], Cow<'_, [f32]>) -> Result<()>,
 ) -> Result<Vec<Skipped>> {
     observer(Event::Stage { name, done: 0, total: order.len() });
-    let mut stream = batches(images, order, BATCH, model.preprocess.size);
+    let mut stream = batches(images, order, images_a_step(model), model.preprocess.size);
     let (mut done, mut x) = (0, Vec::new());
     for batch in &mut stream {
         let batch = batch?;
@@ -90,6 +92,15 @@ pub(super) fn stream_maps(
         observer(Event::Skipped(&skipped));
     }
     Ok(skipped)
+}
+
+/// How many images go through the network at once: fewer where their maps are large.
+fn images_a_step(model: &Model) -> usize {
+    let lens = model.network.blocks.iter().flat_map(|block| {
+        let g = &block.geometry;
+        [g.input_len(), g.output_len()]
+    });
+    (MAP / lens.max().unwrap_or(1)).clamp(1, BATCH)
 }
 
 /// Scores of images.

@@ -37,6 +37,9 @@ use crate::{Error, Result};
 /// Images that a layer's means and variances are taken from, at most: their
 /// uncertainty is that of the running statistics of a training, or less.
 const STATISTICS: usize = 4096;
+/// Numbers of the patches held at once, at most (64 MiB in double precision), but
+/// for those of one image.
+const PATCHES: usize = 8 << 20;
 /// Share of the largest eigenvalue below which one is rounding.
 const NOTHING: f64 = 1e-10;
 
@@ -246,14 +249,18 @@ fn products(
     };
     let (mut patches, mut scratch) = (Vec::new(), Vec::new());
     let name = format!("L{}: patches", layer + 1);
+    // Images whose patches are held at once.
+    let few = (PATCHES / (each * dim)).max(1);
     pass.sums((model, layer), images, &name, dim * dim, |rows, map, products| {
-        scratch.resize(rows.len() * each * dim, 0.0);
-        let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
-        maps.zip(scratch.par_chunks_exact_mut(each * dim))
-            .for_each(|((&row, map), patches)| draw(row, map, patches));
-        patches.clear();
-        patches.extend(scratch.iter().map(|&x| f64::from(x)));
-        add_products(&patches, dim, products);
+        for (rows, map) in rows.chunks(few).zip(map.chunks(few * g.input_len())) {
+            scratch.resize(rows.len() * each * dim, 0.0);
+            let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
+            maps.zip(scratch.par_chunks_exact_mut(each * dim))
+                .for_each(|((&row, map), patches)| draw(row, map, patches));
+            patches.clear();
+            patches.extend(scratch.iter().map(|&x| f64::from(x)));
+            add_products(&patches, dim, products);
+        }
     })
 }
 
