@@ -73,8 +73,8 @@ Examples:
 Unless a rule, epochs or settings of `pretrain` are given, the network learns by
 principal components, where the rule hpca ends: each layer's filters are the
 eigenvectors of the products of its patches, each and its negative, computed layer
-by layer from pca.patches (100) times as many patches as one has numbers, of at most
-pca.images (10000) images. There is no rate, there are no epochs, and a checkpoint
+by layer from pca.patches (20) times as many patches as one has numbers, of at most
+pca.images (2000) images. There is no rate, there are no epochs, and a checkpoint
 follows each layer. With few labels it has gained more than training by any rule.
 
 The VAE is the papers' baseline: the network is the encoder of a variational

@@ -301,9 +301,9 @@ pub struct PcaConfig {
 }
 
 impl Default for PcaConfig {
-    /// 10,000 images, 100 times as many patches as a patch has numbers.
+    /// 2,000 images, 20 times as many patches as a patch has numbers.
     fn default() -> Self {
-        Self { images: 10_000, patches: 100 }
+        Self { images: 2000, patches: 20 }
     }
 }
 
