@@ -191,13 +191,18 @@ impl Settings {
         let spec = self.network()?;
         let rule = self.rule_of(&spec)?;
         let size = Size { height: spec.input[0], width: spec.input[1] };
+        let whitening = self.whitening(rule.as_deref());
+        // What learns from a few of many images waits for no pass over the others.
+        let most = match (self.method, whitening) {
+            (Method::Pca, Whitening::None) => self.statistics_images.min(self.pca.images),
+            _ => self.statistics_images,
+        };
         let order = images.shuffled(self.seed, "statistics");
-        let sample = match order.rows().get(..self.statistics_images) {
+        let sample = match order.rows().get(..most) {
             Some(few) => images.subset(few),
             None => images.clone(),
         };
         let mut count = progress.counter("channel statistics");
-        let whitening = self.whitening(rule.as_deref());
         let preprocess = Preprocess::fit(&sample, size, whitening, self.smoothing, &mut count)?;
         Ok(match rule {
             Some(rule) => Model::new(spec, rule.as_ref(), preprocess, self.seed)?,

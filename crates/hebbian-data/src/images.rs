@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use image::{ImageFormat, RgbImage};
 use rayon::prelude::*;
 
 use crate::augment::{Augment, Augmentation};
 use crate::cache::Cache;
+use crate::kept::Kept;
 use crate::source::{Source, Stored, shards};
 use crate::{Error, Result, Size, decode, resize};
 
@@ -20,13 +21,14 @@ pub struct Images {
     /// Positions in the source.
     pub(crate) rows: Arc<[usize]>,
     cache: Option<Arc<Cache>>,
+    pub(crate) kept: Option<Arc<Kept>>,
     augment: Option<Arc<Augment>>,
 }
 
 impl Images {
     pub(crate) fn new(source: Arc<dyn Source>) -> Self {
         let rows = (0..source.len()).collect();
-        Self { source, rows, cache: None, augment: None }
+        Self { source, rows, cache: None, kept: None, augment: None }
     }
 
     /// How many images there are.
@@ -149,9 +151,15 @@ impl Images {
                 })
             }
             _ => {
-                let stored = stored.unwrap_or_else(|| self.stored(i))?;
-                let image = self.decode_stored(i, stored, Some(size))?;
-                out.copy_from_slice(&resize::cover(image, size)?);
+                let kept = self.kept.as_ref().and_then(|kept| kept.place(self.row(i).ok()?, size));
+                if let Some(pixels) = kept.and_then(OnceLock::get) {
+                    out.copy_from_slice(pixels);
+                } else {
+                    let stored = stored.unwrap_or_else(|| self.stored(i))?;
+                    let image = self.decode_stored(i, stored, Some(size))?;
+                    out.copy_from_slice(&resize::cover(image, size)?);
+                    kept.inspect(|place| _ = place.set((&*out).into()));
+                }
                 Ok(())
             }
         }?;
@@ -190,9 +198,11 @@ impl Images {
         Ok(Self { cache: Some(Arc::new(cache)), ..self.clone() })
     }
 
-    /// Whether pixels of this size are kept.
+    /// Whether pixels of this size are at hand: in a file, or decoded and kept.
     pub(crate) fn are_cached(&self, size: Size) -> bool {
+        let decoded = |row: &usize| self.kept.as_ref()?.place(*row, size)?.get();
         self.cache.as_ref().is_some_and(|cache| cache.size() == size)
+            || self.rows.iter().all(|row| decoded(row).is_some())
     }
 
     /// Whether images lie in files that are best read from front to back.

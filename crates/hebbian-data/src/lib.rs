@@ -32,6 +32,7 @@ pub mod describe;
 mod error;
 pub mod fetch;
 mod images;
+mod kept;
 pub mod labels;
 pub mod order;
 pub mod pack;

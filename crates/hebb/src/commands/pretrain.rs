@@ -72,6 +72,10 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         }));
     }
     say!("{}", run.model_path().display());
+    let (seen, all) = (model.provenance.pretrained_images, images.len());
+    if settings.method == Method::Pca && seen + skipped.len() < all {
+        eprintln!("learned from {seen} of {all} images; --set pca.images=N takes more");
+    }
     eprintln!("the first layer's filters: {}", args.run.out.join("filters.png").display());
     let (data, out) = (args.data.data.display(), args.run.out.display());
     eprintln!("hint: try `hebb index {data} --model {out} --out gallery`, or");
@@ -97,8 +101,8 @@ pub fn quick(
     let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every, dashboard: false };
     let (mut run, from) = open_run(&run, &config, &Processes::alone())?;
     let [height, width, _] = settings.network()?.input;
-    // Large photos are decoded once for all passes.
-    let (images, _) = images.held(Size { height, width }, &mut progress.counter("decoding"))?;
+    // Large photos are decoded once, for statistics and all passes.
+    let images = images.kept(Size { height, width });
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
         None => {

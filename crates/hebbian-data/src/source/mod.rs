@@ -2,7 +2,6 @@
 
 pub mod cifar;
 mod files;
-mod held;
 pub mod idx;
 mod joined;
 mod layout;

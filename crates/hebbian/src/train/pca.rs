@@ -37,6 +37,8 @@ use crate::{Error, Result};
 /// Images that a layer's means and variances are taken from, at most: their
 /// uncertainty is that of the running statistics of a training, or less.
 const STATISTICS: usize = 4096;
+/// Bytes of the images that are kept decoded, at most.
+const KEPT: usize = 256 << 20;
 /// Numbers of the patches held at once, at most (64 MiB in double precision), but
 /// for those of one image.
 const PATCHES: usize = 8 << 20;
@@ -97,8 +99,14 @@ pub fn pretrain_pca(
         few.map_or_else(|| (0..images.len()).collect(), <[usize]>::to_vec)
     };
     let rows_used = rows(config.images);
-    let used = images.subset(&rows_used);
-    let few = images.subset(&rows(config.images.min(STATISTICS)));
+    let (used, size) = (images.subset(&rows_used), model.preprocess.size);
+    let fits = size.bytes().saturating_mul(used.len()) <= KEPT;
+    // There are two passes a layer, and what takes longest may be decoding.
+    let used = if fits { used.kept(size) } else { used };
+    let few = match used.len() {
+        0..=STATISTICS => used.clone(),
+        _ => images.subset(&rows(config.images.min(STATISTICS))),
+    };
     // Without the rate of products: no floor of these passes is known.
     let mut meter = Meter::new("pretrain", depth, skipped, device, false);
     // A layer is a step, all of them one pass.
