@@ -21,7 +21,7 @@ pub struct Images {
     /// Positions in the source.
     pub(crate) rows: Arc<[usize]>,
     cache: Option<Arc<Cache>>,
-    pub(crate) kept: Option<Arc<Kept>>,
+    kept: Option<Arc<Kept>>,
     augment: Option<Arc<Augment>>,
 }
 
@@ -196,6 +196,17 @@ impl Images {
         let whole = Self::new(Arc::clone(&self.source));
         let cache = Cache::open_or_build(&whole, dir, size, progress)?;
         Ok(Self { cache: Some(Arc::new(cache)), ..self.clone() })
+    }
+
+    /// The same images, whose pixels at `size` stay in memory once they have been
+    /// decoded, height x width x 3 bytes each.
+    #[must_use]
+    pub fn kept(&self, size: Size) -> Self {
+        let place = |row: &usize| self.kept.as_ref()?.place(*row, size);
+        if self.rows.iter().all(|row| place(row).is_some()) {
+            return self.clone();
+        }
+        Self { kept: Some(Arc::new(Kept::new(&self.rows, size))), ..self.clone() }
     }
 
     /// Whether pixels of this size are at hand: in a file, or decoded and kept.

@@ -2,9 +2,9 @@
 //! passes over them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use crate::{Images, Size};
+use crate::Size;
 
 /// Pixels at one size, as far as they have been decoded.
 pub(crate) struct Kept {
@@ -14,25 +14,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// Of the images `rows` of a source; nothing is decoded yet.
+    pub(crate) fn new(rows: &[usize], size: Size) -> Self {
+        Self { size, images: rows.iter().map(|&row| (row, OnceLock::new())).collect() }
+    }
+
     /// The place of the pixels of image `row` of the source.
     pub(crate) fn place(&self, row: usize, size: Size) -> Option<&OnceLock<Box<[u8]>>> {
         self.images.get(&row).filter(|_| size == self.size)
-    }
-}
-
-impl Images {
-    /// The same images, whose pixels at `size` stay in memory once they have been
-    /// decoded, height x width x 3 bytes each.
-    #[must_use]
-    pub fn kept(&self, size: Size) -> Self {
-        let place = |row: &usize| self.kept.as_ref()?.place(*row, size);
-        if self.rows.iter().all(|row| place(row).is_some()) {
-            return self.clone();
-        }
-        let images = self.rows.iter().map(|&row| (row, OnceLock::new())).collect();
-        let mut kept = self.clone();
-        kept.kept = Some(Arc::new(Kept { size, images }));
-        kept
     }
 }
 
@@ -42,7 +31,7 @@ mod tests {
     use image::RgbImage;
 
     use super::*;
-    use crate::{Augmentation, Dataset};
+    use crate::{Augmentation, Dataset, Images};
 
     #[test]
     fn what_was_decoded_once_is_read_no_more() {

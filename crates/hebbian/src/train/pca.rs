@@ -105,7 +105,7 @@ pub fn pretrain_pca(
     let used = if fits { used.kept(size) } else { used };
     let few = match used.len() {
         0..=STATISTICS => used.clone(),
-        _ => images.subset(&rows(config.images.min(STATISTICS))),
+        _ => images.subset(&rows(STATISTICS)),
     };
     // Without the rate of products: no floor of these passes is known.
     let mut meter = Meter::new("pretrain", depth, skipped, device, false);
