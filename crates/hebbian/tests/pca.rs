@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{images, in_pool};
+use common::{folder, images, in_pool};
 use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, NetworkSpec, NormKind, Pretraining};
@@ -165,10 +165,12 @@ fn patches_are_drawn_by_the_seed_and_any_number_of_threads_draws_the_same() {
     assert_ne!(one.network, train(&images, &self::config()).network);
 }
 
-/// Stopped in each layer, it goes on to the same bits.
+/// Stopped in each layer, it goes on to the same bits: from the images, and not
+/// from maps that were kept.
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    let (images, config) = (images(30), PcaConfig { images: 20, patches: 5 });
+    let (_files, data) = folder();
+    let (images, config) = (data.images(), PcaConfig { images: 80, patches: 5 });
     let want = train(&images, &config);
     let folder = tempfile::tempdir().unwrap();
     let run_at = |stop: Option<&'static str>, from: Option<Checkpoint>| {

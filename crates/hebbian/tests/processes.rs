@@ -2,10 +2,13 @@
 //! processes here, which `hebb`'s tests start by MPI.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use common::folder;
 use hebbian::collective::{Collective, Group, Threads};
 use hebbian::engine::Device;
 use hebbian::network::{HeadKind, Model, NetworkSpec, Tensors};
@@ -14,9 +17,7 @@ use hebbian::train::{
     Checkpoint, Event, Every, FinetuneConfig, LabelledImages, LayerRates, PcaConfig,
     PretrainConfig, PretrainOrder, Protocol, RunFolder, finetune, pretrain, pretrain_pca,
 };
-use hebbian_data::{
-    Augmentation, Dataset, Images, OpenOptions, Part, Preprocess, Size, Skipped, Whitening,
-};
+use hebbian_data::{Augmentation, Dataset, Images, Preprocess, Size, Skipped, Whitening};
 
 /// A layer by tiles of squares, one by tiles of patches and one by all patches
 /// at once, with every normalisation.
@@ -30,24 +31,6 @@ block = [
 ]
 "#;
 const SIZE: Size = Size { height: 14, width: 14 };
-
-/// Real images as files, of which three cannot be read.
-fn folder() -> (tempfile::TempDir, Dataset) {
-    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
-    let options = OpenOptions { part: Part::Train, ..OpenOptions::default() };
-    let data = Dataset::open_with(&sample, &options).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    for row in 0..101 {
-        let class = folder.path().join(&data.classes()[data.label(row).unwrap() as usize]);
-        std::fs::create_dir_all(&class).unwrap();
-        let images = data.images();
-        let bytes = images.encoded(row).unwrap();
-        let bytes = if row % 40 == 19 { &b"no image"[..] } else { &bytes[..] };
-        std::fs::write(class.join(format!("{row:03}.png")), bytes).unwrap();
-    }
-    let data = Dataset::open(folder.path()).unwrap();
-    (folder, data)
-}
 
 fn model(rule: &dyn Rule, images: &Images) -> Model {
     let whitening = if rule.wants_whitening() { Whitening::Fh } else { Whitening::None };

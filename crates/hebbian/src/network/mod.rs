@@ -18,6 +18,7 @@ pub(crate) use norm::{EPS as NORM_EPS, FORGOTTEN as NORM_FORGOTTEN, MOMENTUM as 
 pub use spec::{BlockSpec, Kernel, MapWord, NetworkSpec, NormKind, PRESETS, toml_problem};
 pub use store::{Tensors, write_atomically};
 
+use std::ops::Range;
 use std::path::Path;
 
 use hebbian_data::seed;
@@ -204,6 +205,17 @@ impl Network {
         self.blocks.truncate(depth);
         self.spec.blocks.truncate(depth);
         self
+    }
+
+    /// The layers `depths`, from 0, as a network whose input is the map of the
+    /// layer before them.
+    pub(crate) fn part(&self, depths: Range<usize>) -> Self {
+        let mut spec = self.spec.clone();
+        if depths.start > 0 {
+            spec.input = self.map_shape(depths.start);
+        }
+        spec.blocks = spec.blocks[depths.clone()].to_vec();
+        Self { spec, blocks: self.blocks[depths].to_vec(), ..*self }
     }
 
     /// Features of layer `depth` with the running statistics.

@@ -17,6 +17,7 @@
 //! layer: no rate, no epochs, no order of the images.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use hebbian_data::{Images, Order, Share, Skipped, seed};
 use hebbian_eigen::{Components, add_products, principal_components};
@@ -39,6 +40,8 @@ use crate::{Error, Result};
 const STATISTICS: usize = 4096;
 /// Bytes of the images that are kept decoded, at most.
 const KEPT: usize = 256 << 20;
+/// Bytes of the maps that are kept, at most.
+const KEPT_MAPS: usize = 1 << 30;
 /// Numbers of the patches held at once, at most (64 MiB in double precision), but
 /// for those of one image.
 const PATCHES: usize = 8 << 20;
@@ -109,12 +112,15 @@ pub fn pretrain_pca(
     };
     // Without the rate of products: no floor of these passes is known.
     let mut meter = Meter::new("pretrain", depth, skipped, device, false);
+    // Of the images that all passes are over.
+    let most = if used.len() <= STATISTICS { KEPT_MAPS } else { 0 };
+    let mut kept = KeptMaps { most, ..KeptMaps::default() };
     // A layer is a step, all of them one pass.
     while cursor.batch < depth {
         let layer = cursor.batch;
         let dim = model.network.blocks[layer].geometry.patch_len();
         let go_on = || run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step));
-        let mut pass = Pass { device, observer, go_on: &go_on };
+        let mut pass = Pass { device, observer, go_on: &go_on, kept: &mut kept };
         let sums = products(&model, layer, &used, config, &mut pass)?;
         let diverged = || Error::Diverged {
             stage: "pre-training",
@@ -170,6 +176,28 @@ struct Pass<'a> {
     device: &'a Device,
     observer: Observer<'a>,
     go_on: &'a dyn Fn() -> Result<()>,
+    kept: &'a mut KeptMaps,
+}
+
+/// The maps of a layer that is done, for the passes after it to begin at: layers
+/// before it are run once, instead of twice for each one after them. The batches
+/// are those of a pass from the images, so that both give the same bits.
+#[derive(Default)]
+struct KeptMaps {
+    /// Their layer; 0 for none.
+    depth: usize,
+    /// Positions and maps of a batch, in the order of the images.
+    batches: VecDeque<(Vec<usize>, Vec<f32>)>,
+    /// Bytes of them, at most.
+    most: usize,
+}
+
+impl KeptMaps {
+    /// How many batches are of a share of `images` images.
+    fn of_share(&self, images: usize, share: Share) -> usize {
+        let own = share.rows(images);
+        self.batches.iter().filter(|(rows, _)| own.contains(&rows[0])).count()
+    }
 }
 
 /// What a pass adds up, the same for all processes.
@@ -183,21 +211,26 @@ struct Sums {
 
 impl Pass<'_> {
     /// `len` sums over images, to which `add` adds those of a few: their
-    /// positions and their maps of layer `depth`, one after the other. Of several
-    /// processes each has its share of the images.
+    /// positions and their maps of layer `depth`, one after the other. With `keep`
+    /// these maps are kept, where they fit. Of several processes each has its share
+    /// of the images.
     fn sums(
         &mut self,
         (model, depth): (&Model, usize),
         images: &Images,
-        name: &str,
+        (name, keep): (&str, bool),
         len: usize,
         mut add: impl FnMut(&[usize], &[f32], &mut [f64]),
     ) -> Result<Sums> {
         let group = self.device.group();
-        let (observer, go_on) = (&mut *self.observer, self.go_on);
+        let (observer, go_on, kept) = (&mut *self.observer, self.go_on, &mut *self.kept);
         let mut engine = self.device.engine();
+        let own = group.share().rows(images.len()).len();
+        let bytes = |depth| model.network.feature_len(depth).saturating_mul(4 * own);
+        let keep = keep && depth > 0 && bytes(depth) <= kept.most;
+        let rest = (kept.depth > 0).then(|| model.network.part(kept.depth..depth));
         let mut begun = 0;
-        observer(Event::Stage { name, done: 0, total: group.share().rows(images.len()).len() });
+        observer(Event::Stage { name, done: 0, total: own });
         let of_share = |share: Share| {
             let order = Order::from_iter(0..images.len()).share(images.len(), share);
             let mut sums = Sums { values: vec![0.0; len], ..Sums::default() };
@@ -209,15 +242,34 @@ impl Pass<'_> {
                     observer(Event::Step { done: before + done, text });
                 }
             };
-            let stage = (name, &mut within as Observer<'_>);
-            let take = |rows: &[usize], map: Cow<'_, [f32]>| {
+            let mut take = |rows: &[usize], map: &[f32]| -> Result<()> {
                 go_on()?;
-                add(rows, &map, &mut sums.values);
+                add(rows, map, &mut sums.values);
                 sums.images += rows.len();
                 Ok(())
             };
-            sums.skipped =
-                stream_maps(model, depth, (images, order), engine.as_mut(), stage, take)?;
+            if let Some(rest) = &rest {
+                for _ in 0..kept.of_share(images.len(), share) {
+                    let Some((rows, before)) = kept.batches.pop_front() else { break };
+                    let map = engine.features(rest, rest.depth(), &before)?;
+                    take(&rows, &map)?;
+                    let done =
+                        rows.last().map_or(0, |row| row + 1 - share.rows(images.len()).start);
+                    kept.batches.push_back((rows, if keep { map } else { before }));
+                    within(Event::Step { done, text: String::new() });
+                }
+            } else {
+                let take = |rows: &[usize], map: Cow<'_, [f32]>| {
+                    take(rows, &map)?;
+                    if keep {
+                        kept.batches.push_back((rows.to_vec(), map.into_owned()));
+                    }
+                    Ok(())
+                };
+                let stage = (name, &mut within as Observer<'_>);
+                sums.skipped =
+                    stream_maps(model, depth, (images, order), engine.as_mut(), stage, take)?;
+            }
             Ok(sums)
         };
         let mut sums = group.add(of_share, |left: &mut Sums, right| {
@@ -225,6 +277,9 @@ impl Pass<'_> {
             left.images += right.images;
             left.skipped.extend(right.skipped);
         })?;
+        if keep {
+            kept.depth = depth;
+        }
         group.sum_f64(&mut sums.values);
         sums.images = group.count(sums.images);
         sums.skipped = all_skipped(&group, sums.skipped)?;
@@ -259,7 +314,7 @@ fn products(
     let name = format!("L{}: patches", layer + 1);
     // Images whose patches are held at once.
     let few = (PATCHES / (each * dim)).max(1);
-    pass.sums((model, layer), images, &name, dim * dim, |rows, map, products| {
+    pass.sums((model, layer), images, (&name, true), dim * dim, |rows, map, products| {
         for (rows, map) in rows.chunks(few).zip(map.chunks(few * g.input_len())) {
             scratch.resize(rows.len() * each * dim, 0.0);
             let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
@@ -286,7 +341,8 @@ fn measured_norm(
     let mut plain = model.clone();
     plain.network.blocks[layer].norm = BatchNorm::new(NormKind::Batch, channels);
     let name = format!("L{}: statistics", layer + 1);
-    let sums = pass.sums((&plain, layer + 1), images, &name, 2 * channels, |_, map, sums| {
+    let stage = (&*name, false);
+    let sums = pass.sums((&plain, layer + 1), images, stage, 2 * channels, |_, map, sums| {
         let (sum, squares) = sums.split_at_mut(channels);
         for place in map.chunks_exact(channels) {
             for ((sum, square), &z) in sum.iter_mut().zip(&mut *squares).zip(place) {

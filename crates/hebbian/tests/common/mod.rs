@@ -27,10 +27,28 @@ block = [
 
 /// Real images, the first `count` of the sample.
 pub fn images(count: usize) -> Images {
+    sample().images().subset(&(0..count).collect::<Vec<_>>())
+}
+
+/// Real images as files, of which three cannot be read.
+pub fn folder() -> (tempfile::TempDir, Dataset) {
+    let (data, folder) = (sample(), tempfile::tempdir().unwrap());
+    for row in 0..101 {
+        let class = folder.path().join(&data.classes()[data.label(row).unwrap() as usize]);
+        std::fs::create_dir_all(&class).unwrap();
+        let images = data.images();
+        let bytes = images.encoded(row).unwrap();
+        let bytes = if row % 40 == 19 { &b"no image"[..] } else { &bytes[..] };
+        std::fs::write(class.join(format!("{row:03}.png")), bytes).unwrap();
+    }
+    let data = Dataset::open(folder.path()).unwrap();
+    (folder, data)
+}
+
+fn sample() -> Dataset {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hebb/sample/fashion-mnist");
-    let options = OpenOptions { part: Part::Train, ..Default::default() };
-    let data = Dataset::open_with(&sample, &options).unwrap();
-    data.images().subset(&(0..count).collect::<Vec<_>>())
+    let options = OpenOptions { part: Part::Train, ..OpenOptions::default() };
+    Dataset::open_with(&sample, &options).unwrap()
 }
 
 /// What `run` gives on so many threads.
