@@ -186,22 +186,28 @@ impl Settings {
         self.whitening.unwrap_or(published)
     }
 
+    /// The same images; where principal components are taken from a few of them,
+    /// large photos are decoded once, for statistics and all passes.
+    pub fn kept(&self, images: Images, size: Size) -> Images {
+        match self.method {
+            Method::Pca => self.pca.keep(&images, self.seed, size),
+            _ => images,
+        }
+    }
+
     /// A model with random weights, its preprocessing fitted to `images`.
     pub fn model(&self, images: &Images, progress: &mut Progress) -> Result<Model> {
         let spec = self.network()?;
         let rule = self.rule_of(&spec)?;
         let size = Size { height: spec.input[0], width: spec.input[1] };
         let whitening = self.whitening(rule.as_deref());
-        // What learns from a few of many images waits for no pass over the others.
-        let most = match (self.method, whitening) {
-            (Method::Pca, Whitening::None) => self.statistics_images.min(self.pca.images),
-            _ => self.statistics_images,
+        let most = self.statistics_images;
+        let rows = match (self.method, whitening) {
+            // What learns from a few of many images waits for no pass over others.
+            (Method::Pca, Whitening::None) => self.pca.draw(images, most, self.seed),
+            _ => images.drawn(most, self.seed, "statistics"),
         };
-        let order = images.shuffled(self.seed, "statistics");
-        let sample = match order.rows().get(..most) {
-            Some(few) => images.subset(few),
-            None => images.clone(),
-        };
+        let sample = images.subset(&rows);
         let mut count = progress.counter("channel statistics");
         let preprocess = Preprocess::fit(&sample, size, whitening, self.smoothing, &mut count)?;
         Ok(match rule {

@@ -198,15 +198,16 @@ impl Images {
         Ok(Self { cache: Some(Arc::new(cache)), ..self.clone() })
     }
 
-    /// The same images, whose pixels at `size` stay in memory once they have been
-    /// decoded, height x width x 3 bytes each.
+    /// The same images, of which the pixels of those at the positions `few` stay in
+    /// memory at `size` once they have been decoded, height x width x 3 bytes each.
     #[must_use]
-    pub fn kept(&self, size: Size) -> Self {
+    pub fn kept(&self, few: &[usize], size: Size) -> Self {
+        let rows: Vec<usize> = few.iter().filter_map(|&i| self.rows.get(i).copied()).collect();
         let place = |row: &usize| self.kept.as_ref()?.place(*row, size);
-        if self.rows.iter().all(|row| place(row).is_some()) {
+        if rows.iter().all(|row| place(row).is_some()) {
             return self.clone();
         }
-        Self { kept: Some(Arc::new(Kept::new(&self.rows, size))), ..self.clone() }
+        Self { kept: Some(Arc::new(Kept::new(&rows, size))), ..self.clone() }
     }
 
     /// Whether pixels of this size are at hand: in a file, or decoded and kept.

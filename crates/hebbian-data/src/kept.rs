@@ -47,7 +47,7 @@ mod tests {
         let (size, other) = (Size { height: 6, width: 5 }, Size { height: 6, width: 6 });
         let at = |images: &Images, size| [0, 2].map(|i| images.decode_at(i, size).unwrap());
         let (small, square) = (at(&images, size), at(&images, other));
-        let kept = images.kept(size);
+        let kept = images.kept(&[0, 2], size);
         assert_eq!(at(&kept, size), small);
         assert!(kept.decode_at(1, size).is_err());
         assert!(!kept.are_cached(size));
@@ -63,7 +63,7 @@ mod tests {
         save("a.png", 9, 101);
         save("c.png", 12, 102);
         save("b.png", 12, 103);
-        let few = kept.subset(&[2, 0]).kept(size);
+        let few = kept.subset(&[2, 0]).kept(&[0, 1], size);
         assert!(few.are_cached(size) && !few.are_cached(other));
         assert_eq!([1, 0].map(|i| few.decode_at(i, size).unwrap()), small);
         assert_ne!(at(&kept, other), square);

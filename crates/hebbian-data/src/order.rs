@@ -110,6 +110,15 @@ impl Order {
 }
 
 impl Images {
+    /// All positions in order where there are fewer than `most`, or else the first
+    /// of the random order that belongs to `seed` and `purpose`.
+    pub fn drawn(&self, most: usize, seed: u64, purpose: &str) -> Vec<usize> {
+        match self.len() {
+            len if len < most => (0..len).collect(),
+            _ => self.shuffled(seed, purpose).rows()[..most].to_vec(),
+        }
+    }
+
     /// All positions in the random order that belongs to `seed` and `purpose`.
     ///
     /// Where the images lie in shards, these are taken in random order,

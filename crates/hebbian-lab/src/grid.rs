@@ -31,7 +31,7 @@ pub(crate) fn sentence(method: &str, layer: &str, fraction: f64, seed: u64) -> S
 }
 
 /// How deep a layer is, by its name; below all others where the name says nothing.
-pub(crate) fn depth_of(layer: &str) -> usize {
+pub fn depth_of(layer: &str) -> usize {
     layer.strip_prefix('L').and_then(|n| n.parse().ok()).unwrap_or(usize::MAX)
 }
 

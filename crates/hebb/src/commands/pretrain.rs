@@ -47,6 +47,7 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     let size = Size { height, width };
     let images = processes
         .first_alone(|| cached(images.clone(), &args.common, size, &mut Progress::default()))?;
+    let images = settings.kept(images, size);
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
         None => model_of_first(&processes, || settings.model(&images, &mut progress))?,
@@ -101,8 +102,7 @@ pub fn quick(
     let run = RunArgs { out, resume, overwrite: !resume, checkpoint_every, dashboard: false };
     let (mut run, from) = open_run(&run, &config, &Processes::alone())?;
     let [height, width, _] = settings.network()?.input;
-    // Large photos are decoded once, for statistics and all passes.
-    let images = images.kept(Size { height, width });
+    let images = settings.kept(images.clone(), Size { height, width });
     let model = match &from {
         Some(checkpoint) => checkpoint.model.clone(),
         None => {

@@ -1,6 +1,6 @@
 //! Settings of training, with the published defaults.
 
-use hebbian_data::Augmentation;
+use hebbian_data::{Augmentation, Images, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Sgd;
@@ -311,6 +311,23 @@ impl PcaConfig {
     /// Whether nothing is set.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The positions of the images that are looked at, or of the first `most` of
+    /// them that `seed` draws.
+    pub fn draw(&self, images: &Images, most: usize, seed: u64) -> Vec<usize> {
+        images.drawn(most.min(self.images), seed, "pca")
+    }
+
+    /// The same images, of which those that are looked at stay in memory once they
+    /// have been decoded to `size`, where they take at most 256 MiB: there are
+    /// several passes over them, and what takes longest may be decoding.
+    #[must_use]
+    pub fn keep(&self, images: &Images, seed: u64, size: Size) -> Images {
+        const MOST: usize = 256 << 20;
+        let few = self.images.min(images.len());
+        let fits = size.bytes().saturating_mul(few) <= MOST;
+        if fits { images.kept(&self.draw(images, few, seed), size) } else { images.clone() }
     }
 
     /// Checks every field.

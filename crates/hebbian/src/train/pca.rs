@@ -38,8 +38,6 @@ use crate::{Error, Result};
 /// Images that a layer's means and variances are taken from, at most: their
 /// uncertainty is that of the running statistics of a training, or less.
 const STATISTICS: usize = 4096;
-/// Bytes of the images that are kept decoded, at most.
-const KEPT: usize = 256 << 20;
 /// Bytes of the maps that are kept, at most.
 const KEPT_MAPS: usize = 1 << 30;
 /// Numbers of the patches held at once, at most (64 MiB in double precision), but
@@ -96,19 +94,13 @@ pub fn pretrain_pca(
         }
     }
     let depth = model.network.depth();
-    let order = images.shuffled(model.provenance.seed, "pca");
-    let rows = |most: usize| {
-        let few = order.rows().get(..most);
-        few.map_or_else(|| (0..images.len()).collect(), <[usize]>::to_vec)
-    };
-    let rows_used = rows(config.images);
-    let (used, size) = (images.subset(&rows_used), model.preprocess.size);
-    let fits = size.bytes().saturating_mul(used.len()) <= KEPT;
-    // There are two passes a layer, and what takes longest may be decoding.
-    let used = if fits { used.kept(size) } else { used };
+    let (seed, size) = (model.provenance.seed, model.preprocess.size);
+    let images = &config.keep(images, seed, size);
+    let rows = config.draw(images, usize::MAX, seed);
+    let used = images.subset(&rows);
     let few = match used.len() {
         0..=STATISTICS => used.clone(),
-        _ => images.subset(&rows(STATISTICS)),
+        _ => images.subset(&config.draw(images, STATISTICS, seed)),
     };
     // Without the rate of products: no floor of these passes is known.
     let mut meter = Meter::new("pretrain", depth, skipped, device, false);
@@ -137,7 +129,7 @@ pub fn pretrain_pca(
         model.provenance.pretrained_images = sums.images;
         if layer == 0 {
             // The others leave out the same ones.
-            let place = |image: Skipped| Skipped { row: rows_used[image.row], ..image };
+            let place = |image: Skipped| Skipped { row: rows[image.row], ..image };
             let skipped = sums.skipped.into_iter().map(place).collect();
             meter.leave_out(skipped, &cursor, run.as_deref())?;
         }

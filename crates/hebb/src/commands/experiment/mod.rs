@@ -1,5 +1,6 @@
 //! `hebb experiment`: one committed file, one command, one table.
 
+mod charts;
 mod compare;
 mod page;
 mod pictures;

@@ -7,7 +7,7 @@ use hebbian::error::Error;
 use hebbian::network::write_atomically;
 use hebbian_lab::{Experiment, Line, Summary, markdown, quoted, results};
 
-use super::{page, unusable};
+use super::{charts, page, unusable};
 use crate::cli::ExperimentReportArgs;
 use crate::ui::say;
 
@@ -47,13 +47,13 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
 /// Draws each chart of the page into a file of its own, which holds its origin.
 fn figures(summary: &Summary<'_>, origin: &str, folder: &Path) -> Result<()> {
     let e = summary.experiment;
-    let drawn = page::charts(summary).into_iter().filter_map(|(name, section)| {
+    let drawn = charts::charts(summary).into_iter().filter_map(|(name, section)| {
         let svg = section.to_svg(&e.title, origin)?;
         Some((folder.join(format!("{}-{name}.svg", e.name)), svg))
     });
     let drawn: Vec<(PathBuf, String)> = drawn.collect();
     if drawn.is_empty() {
-        let most = page::LINES;
+        let most = charts::LINES;
         return Err(Error::config(
             "--figures",
             format!(
