@@ -27,8 +27,12 @@ use rayon::prelude::*;
 /// # Panics
 /// If the lengths do not fit together.
 pub fn add_products(x: &[f64], dim: usize, products: &mut [f64]) {
-    let rows = x.len() / dim;
-    let x = MatRef::from_row_major_slice(x, rows, dim);
+    add_products_of(MatRef::from_row_major_slice(x, x.len() / dim, dim), products);
+}
+
+/// Adds `X^T X`, likewise.
+fn add_products_of(x: MatRef<'_, f64>, products: &mut [f64]) {
+    let dim = x.ncols();
     triangular::matmul(
         MatMut::from_column_major_slice_mut(products, dim, dim),
         BlockStructure::TriangularLower,
@@ -66,9 +70,24 @@ pub fn whitening(covariance: &[f64], dim: usize, smoothing: f64) -> Option<Vec<f
 pub struct Components {
     /// All eigenvalues, none below 0.
     pub values: Vec<f64>,
-    /// Their eigenvectors, dim x dim, one a row, of length 1; of the two of
+    /// Their eigenvectors, each dim numbers, one a row, of length 1; of the two of
     /// opposite signs that whose largest element is above 0.
     pub vectors: Vec<f32>,
+}
+
+impl Components {
+    /// Of the columns of `vectors` by rising eigenvalue.
+    fn new(values: &Diag<f64>, vectors: MatRef<'_, f64>) -> Self {
+        let falling = || (0..vectors.ncols()).rev();
+        let signed = falling().flat_map(|k| {
+            let elements = move || (0..vectors.nrows()).map(move |i| vectors[(i, k)]);
+            let largest = elements().fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m });
+            let sign = if largest < 0.0 { -1.0 } else { 1.0 };
+            elements().map(move |x| (sign * x) as f32)
+        });
+        let vectors = signed.collect();
+        Self { values: falling().map(|k| values[k].max(0.0)).collect(), vectors }
+    }
 }
 
 /// The principal components of sums of products (dim x dim, of which
@@ -79,16 +98,31 @@ pub struct Components {
 /// If the sums are not dim x dim.
 pub fn principal_components(products: &[f64], dim: usize) -> Option<Components> {
     let (u, s) = eigen(products, dim)?;
-    let falling = || (0..dim).rev();
-    let vectors = falling().flat_map(|k| {
-        let largest =
-            (0..dim).map(|i| u[(i, k)]).fold(0.0f64, |m, x| if x.abs() > m.abs() { x } else { m });
-        let sign = if largest < 0.0 { -1.0 } else { 1.0 };
-        let u = &u;
-        (0..dim).map(move |i| (sign * u[(i, k)]) as f32)
-    });
-    let vectors = vectors.collect();
-    Some(Components { values: falling().map(|k| s[k].max(0.0)).collect(), vectors })
+    Some(Components::new(&s, u.as_ref()))
+}
+
+/// The principal components of rows `x` (N x dim) that are fewer than the numbers
+/// of one: N of them, those with the eigenvalues above 0 and as many at 0 as rows
+/// depend on others, whose vectors say nothing. An eigenvector `u` of `X X^T` (N x N)
+/// gives `X^T u`, of `X^T X`. None where the eigenvalues do not converge.
+///
+/// # Panics
+/// If `x` is not rows of `dim`.
+pub fn principal_components_of_few(x: &[f64], dim: usize) -> Option<Components> {
+    let rows = x.len() / dim;
+    let x = MatRef::from_row_major_slice(x, rows, dim);
+    let mut products = vec![0.0; rows * rows];
+    add_products_of(x.transpose(), &mut products);
+    let (u, s) = eigen(&products, rows)?;
+    let mut vectors = Mat::zeros(dim, rows);
+    multiply_columns(x.transpose(), u.as_ref(), vectors.as_mut());
+    for mut vector in vectors.col_iter_mut() {
+        let length = vector.norm_l2();
+        if length > 0.0 {
+            vector /= length;
+        }
+    }
+    Some(Components::new(&s, vectors.as_ref()))
 }
 
 /// Eigenvectors, by column, and rising eigenvalues of a symmetric matrix, of which

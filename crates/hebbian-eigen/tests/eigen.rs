@@ -1,7 +1,9 @@
 //! Whitened rows have the identity as their covariance; principal components are
 //! what they are defined by.
 
-use hebbian_eigen::{add_products, multiply, principal_components, whitening};
+use hebbian_eigen::{
+    add_products, multiply, principal_components, principal_components_of_few, whitening,
+};
 
 #[test]
 fn what_is_whitened_has_no_covariance() {
@@ -56,4 +58,28 @@ fn principal_components_fall_and_point_one_way() {
     };
     assert!(close(0, [half, half, 0.0, 0.0, 0.0]) && close(1, [half, -half, 0.0, 0.0, 0.0]));
     assert!(close(2, [0.0, 0.0, 0.0, 1.0, 0.0]), "{:?}", found.vectors);
+}
+
+/// Of fewer rows than numbers, one of them the sum of others: by products of rows as
+/// by products of numbers.
+#[test]
+fn components_of_few_rows_are_those_of_their_products() {
+    let (rows, dim) = (6, 40);
+    let number = |i: usize| ((i * 2_654_435_761) % 1009) as f64 / 500.0 - 1.0;
+    let mut x: Vec<f64> = (0..rows * dim).map(number).collect();
+    for i in 0..dim {
+        x[5 * dim + i] = x[i] + x[dim + i];
+    }
+    let mut products = vec![0.0; dim * dim];
+    add_products(&x, dim, &mut products);
+    let want = principal_components(&products, dim).unwrap();
+    let found = principal_components_of_few(&x, dim).unwrap();
+    assert_eq!((found.values.len(), found.vectors.len()), (rows, rows * dim));
+    for (k, (found, want)) in found.values.iter().zip(&want.values).enumerate() {
+        assert!((found - want).abs() < 1e-10, "{k}: {found} {want}");
+    }
+    assert!(found.values[4] > 1.0 && found.values[5] < 1e-10);
+    for (found, want) in found.vectors[..5 * dim].iter().zip(&want.vectors) {
+        assert!((found - want).abs() < 1e-6, "{found} {want}");
+    }
 }

@@ -229,4 +229,18 @@ fn what_can_not_be_is_an_error() {
     let spec = NetworkSpec::parse(&spec, Path::new("small.toml")).unwrap();
     let biased = Model::without_rule(spec, model(&images).preprocess, 3).unwrap();
     assert!(fails(biased, &images, &config()).contains("bias"));
+    // 14 x 14 x 100 numbers.
+    let wide = r#"
+name = "wide"
+input = [14, 14, 3]
+block = [
+    { filters = 100, kernel = 3, padding = 1, norm = "batch" },
+    { filters = 2, kernel = "map", norm = "batch" },
+]
+"#;
+    let wide = NetworkSpec::parse(wide, Path::new("wide.toml")).unwrap();
+    let wide = Model::without_rule(wide, model(&images).preprocess, 3).unwrap();
+    let many = images.subset(&vec![0; 16_385]);
+    let hours = fails(wide, &many, &PcaConfig { images: 20_000, ..config() });
+    assert!(hours.contains("L2 have 19600 numbers") && hours.contains("at most 16384"), "{hours}");
 }

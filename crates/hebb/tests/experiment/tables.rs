@@ -177,6 +177,17 @@ fn the_figures_kept_are_what_the_results_say() {
     assert!(seen > 0);
 }
 
+/// Three runs of every method, by two amounts of labels.
+#[test]
+fn retrieval_is_drawn_with_the_intervals_of_its_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = ("experiments/cifar10-search-tuned.toml", dir.path().to_str().unwrap());
+    in_repository(&["experiment", "report", file, "--figures", folder]);
+    let path = dir.path().join("cifar10-search-tuned-retrieval.svg");
+    let drawn = fs::read_to_string(path).unwrap();
+    assert!(drawn.matches(r#"<path class="band""#).count() > 10, "{drawn}");
+}
+
 /// What is said with an interval is in a table, or printed by a command that
 /// the text names.
 #[test]

@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use hebbian_data::{Images, Order, Share, Skipped, seed};
-use hebbian_eigen::{Components, add_products, principal_components};
+use hebbian_eigen::{Components, add_products, principal_components, principal_components_of_few};
 use rand::seq::index;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -43,6 +43,8 @@ const KEPT_MAPS: usize = 1 << 30;
 /// Numbers of the patches held at once, at most (64 MiB in double precision), but
 /// for those of one image.
 const PATCHES: usize = 8 << 20;
+/// Eigenvectors of a layer, at most: of more, they would take hours.
+const EIGENVECTORS: usize = 16_384;
 /// Share of the largest eigenvalue below which one is rounding.
 const NOTHING: f64 = 1e-10;
 
@@ -98,6 +100,7 @@ pub fn pretrain_pca(
     let images = &config.keep(images, seed, size);
     let rows = config.draw(images, usize::MAX, seed);
     let used = images.subset(&rows);
+    check_few(&model, used.len())?;
     let few = match used.len() {
         0..=STATISTICS => used.clone(),
         _ => images.subset(&config.draw(images, STATISTICS, seed)),
@@ -113,15 +116,15 @@ pub fn pretrain_pca(
         let dim = model.network.blocks[layer].geometry.patch_len();
         let go_on = || run.as_deref().map_or(Ok(()), |run| run.go_on(cursor.step));
         let mut pass = Pass { device, observer, go_on: &go_on, kept: &mut kept };
-        let sums = products(&model, layer, &used, config, &mut pass)?;
+        let (components, sums) = components(&model, layer, &used, config, &mut pass)?;
         let diverged = || Error::Diverged {
             stage: "pre-training",
             layer: format!("L{}", layer + 1),
             step: layer + 1,
         };
-        let components = principal_components(&sums.values, dim).ok_or_else(diverged)?;
+        let components = components.ok_or_else(diverged)?;
         let weights = &mut model.network.blocks[layer].weights;
-        cursor.sums.push(set_filters(weights, &components));
+        cursor.sums.push(set_filters(weights, dim, &components));
         model.network.blocks[layer].norm = measured_norm(&model, layer, &few, &mut pass)?;
         check_finite(&model.network, layer + 1)?;
         check_same(&device.group(), &model)?;
@@ -145,11 +148,32 @@ pub fn pretrain_pca(
     Ok((model, meter.skipped))
 }
 
+/// Whether so many images leave every layer few enough eigenvectors: as many as a
+/// patch has numbers, or as there are patches where those are fewer.
+fn check_few(model: &Model, images: usize) -> Result<()> {
+    for (index, block) in model.network.blocks.iter().enumerate() {
+        let (dim, places) = (block.geometry.patch_len(), block.geometry.positions());
+        if dim.min(images.saturating_mul(places)) > EIGENVECTORS {
+            let most = EIGENVECTORS / places;
+            let advice = match most {
+                0 => "train it by a rule".to_owned(),
+                _ => format!("take at most {most}"),
+            };
+            let layer = index + 1;
+            let problem = format!(
+                "the patches of L{layer} have {dim} numbers, and {images} images so many of them \
+                 that their components take hours; {advice}"
+            );
+            return Err(Error::config("pca.images", problem));
+        }
+    }
+    Ok(())
+}
+
 /// Takes the components with an eigenvalue above 0 for a layer's weights (C x D),
 /// each and its negative; returns which share of the patches' squares they explain.
-fn set_filters(weights: &mut [f32], components: &Components) -> f64 {
+fn set_filters(weights: &mut [f32], dim: usize, components: &Components) -> f64 {
     let Components { values, vectors } = components;
-    let dim = values.len();
     let largest = values.first().copied().unwrap_or(0.0);
     let count = values.iter().take_while(|&&value| value > NOTHING * largest).count();
     let both = vectors.chunks_exact(dim).take(count).flat_map(|v| [(v, 1.0), (v, -1.0)]);
@@ -283,15 +307,15 @@ impl Pass<'_> {
     }
 }
 
-/// Sums of products of the patches of layer `layer`'s input, from 0, at places
-/// drawn at random: D x D numbers, of which `[i, j]` for `i <= j` counts.
-fn products(
+/// The components of the patches of layer `layer`'s input, from 0, at places drawn at
+/// random, if eigenvalues converge; and what the pass found beside them.
+fn components(
     model: &Model,
     layer: usize,
     images: &Images,
     config: &PcaConfig,
     pass: &mut Pass<'_>,
-) -> Result<Sums> {
+) -> Result<(Option<Components>, Sums)> {
     let g = model.network.blocks[layer].geometry;
     let (dim, seed) = (g.patch_len(), model.provenance.seed);
     let each = config.patches.saturating_mul(dim).div_ceil(images.len()).min(g.positions());
@@ -304,19 +328,35 @@ fn products(
     };
     let (mut patches, mut scratch) = (Vec::new(), Vec::new());
     let name = format!("L{}: patches", layer + 1);
-    // Images whose patches are held at once.
-    let few = (PATCHES / (each * dim)).max(1);
-    pass.sums((model, layer), images, (&name, true), dim * dim, |rows, map, products| {
+    // Numbers of an image's patches, and images whose patches are held at once.
+    let own = each * dim;
+    let few = (PATCHES / own).max(1);
+    // Fewer patches than the numbers of one are gathered as they are: each image's
+    // have their place in what is added up, and those of one left out stay 0.
+    let gathered = each * images.len() < dim;
+    let len = if gathered { images.len() * own } else { dim * dim };
+    let sums = pass.sums((model, layer), images, (&name, true), len, |rows, map, sums| {
         for (rows, map) in rows.chunks(few).zip(map.chunks(few * g.input_len())) {
-            scratch.resize(rows.len() * each * dim, 0.0);
+            scratch.resize(rows.len() * own, 0.0);
             let maps = rows.par_iter().zip(map.par_chunks_exact(g.input_len()));
-            maps.zip(scratch.par_chunks_exact_mut(each * dim))
+            maps.zip(scratch.par_chunks_exact_mut(own))
                 .for_each(|((&row, map), patches)| draw(row, map, patches));
             patches.clear();
             patches.extend(scratch.iter().map(|&x| f64::from(x)));
-            add_products(&patches, dim, products);
+            if gathered {
+                for (&row, patches) in rows.iter().zip(patches.chunks_exact(own)) {
+                    sums[row * own..][..own].copy_from_slice(patches);
+                }
+            } else {
+                add_products(&patches, dim, sums);
+            }
         }
-    })
+    })?;
+    let components = match gathered {
+        true => principal_components_of_few(&sums.values, dim),
+        false => principal_components(&sums.values, dim),
+    };
+    Ok((components, sums))
 }
 
 /// The normalisation of layer `layer`, from 0, by the means and variances of its
