@@ -72,8 +72,14 @@ fn add(series: &mut Series, x: f64, sample: Option<&Sample>) {
     series.band.extend(interval.map(|(mean, half)| (x, mean - half, mean + half)));
 }
 
-fn bands() -> String {
-    format!("Bands and strokes: 95% confidence intervals, where there are {DRAWN} runs or more.")
+/// What the reader is told of bands, where any is drawn.
+fn bands(panels: &[(String, Vec<Series>)]) -> String {
+    match panels.iter().flat_map(|(_, series)| series).any(|series| !series.band.is_empty()) {
+        true => format!(
+            " Bands and strokes: 95% confidence intervals, where there are {DRAWN} runs or more."
+        ),
+        false => String::new(),
+    }
 }
 
 /// A panel for each amount of labels, with `drawn` of the places along the layers.
@@ -89,28 +95,30 @@ fn along_layers(summary: &Summary<'_>, drawn: Drawn) -> Vec<(String, Vec<Series>
 }
 
 fn by_layer(summary: &Summary<'_>) -> Section {
+    let panels = along_layers(summary, accuracy);
     Section::Panels {
         heading: "Accuracy by layer".into(),
-        caption: format!("Each panel has its own vertical axis. {}", bands()),
+        caption: format!("Each panel has its own vertical axis.{}", bands(&panels)),
         frame: Frame {
             x_label: "layer".into(),
             y_label: "accuracy, %".into(),
             affixes: ["L", ""],
             ..Frame::default()
         },
-        panels: along_layers(summary, accuracy),
+        panels,
     }
 }
 
 /// What is gained over the baseline, where the file names one.
 fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
     let baseline = summary.experiment.baseline.as_ref()?;
+    let panels = along_layers(summary, gain);
     Some(Section::Panels {
         heading: format!("Gain over {baseline} by layer"),
         caption: format!(
             "Means of the differences between runs of the same split and labels. All panels have \
-             the same vertical axis. {}",
-            bands()
+             the same vertical axis.{}",
+            bands(&panels)
         ),
         frame: Frame {
             x_label: "layer".into(),
@@ -120,7 +128,7 @@ fn gains_by_layer(summary: &Summary<'_>) -> Option<Section> {
             zero: true,
             ..Frame::default()
         },
-        panels: along_layers(summary, gain),
+        panels,
     })
 }
 
@@ -135,11 +143,12 @@ fn by_labels(summary: &Summary<'_>) -> Section {
         };
         (layer.clone(), series(summary, accuracy, of))
     });
+    let panels: Vec<(String, Vec<Series>)> = panels.collect();
     Section::Panels {
         heading: "Accuracy by number of labels".into(),
-        caption: format!("All panels have the same vertical axis. {}", bands()),
+        caption: format!("All panels have the same vertical axis.{}", bands(&panels)),
         frame: along_labels("accuracy, %"),
-        panels: panels.collect(),
+        panels,
     }
 }
 
@@ -188,9 +197,9 @@ fn retrieval_by_labels(summary: &Summary<'_>) -> Option<Section> {
         caption: format!(
             "Mean average precision of every {} image against all training images, over the \
              whole gallery, where its definitions are one. All panels have the same vertical \
-             axis. {}",
+             axis.{}",
             summary.experiment.judged_on(),
-            bands()
+            bands(&panels)
         ),
         frame: along_labels("mAP, %"),
         panels,
