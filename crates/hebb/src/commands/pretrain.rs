@@ -7,7 +7,8 @@ use hebbian::Error;
 use hebbian::engine::Device;
 use hebbian::network::{Model, write_atomically};
 use hebbian::train::{
-    Checkpoint, Every, PcaConfig, RunFolder, check_rule, pretrain, pretrain_pca, pretrain_vae,
+    Checkpoint, Every, PcaConfig, RunFolder, check_components, check_rule, pretrain, pretrain_pca,
+    pretrain_vae,
 };
 use hebbian_data::{Dataset, Images, Size, Skipped};
 use serde_json::json;
@@ -34,6 +35,9 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
         check(&settings, &device)?;
         // Only images from here on: labels stay behind.
         let images = open(&args.data)?.images();
+        if settings.method == Method::Pca {
+            check_components(&settings.network()?, images.len().min(settings.pca.images))?;
+        }
         let validation = args.validation.as_deref().map(Dataset::open).transpose()?;
         Ok((device, settings, images, validation.map(|data| data.images())))
     };

@@ -27,7 +27,7 @@ pub use finetune::{check_labels, finetune};
 pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use metrics::curves;
 pub use pace::{Every, Stop};
-pub use pca::pretrain_pca;
+pub use pca::{check_components, pretrain_pca};
 pub use pretrain::{check_rule, pretrain};
 pub use probe::{
     LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig, nearest_mean, train_head, train_svm,

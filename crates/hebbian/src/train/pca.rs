@@ -31,7 +31,7 @@ use super::pretrain::check_finite;
 use super::together::{all_skipped, check_same};
 use super::{Checkpoint, Cursor, Event, Observer, PcaConfig, RunFolder, check_rule};
 use crate::engine::Device;
-use crate::network::{BatchNorm, Model, NormKind, Pretraining, Tensors};
+use crate::network::{BatchNorm, Model, NetworkSpec, NormKind, Pretraining, Tensors};
 use crate::ops::{Activation, gather_one};
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ pub fn pretrain_pca(
     let images = &config.keep(images, seed, size);
     let rows = config.draw(images, usize::MAX, seed);
     let used = images.subset(&rows);
-    check_few(&model, used.len())?;
+    check_components(&model.network.spec, used.len())?;
     let few = match used.len() {
         0..=STATISTICS => used.clone(),
         _ => images.subset(&config.draw(images, STATISTICS, seed)),
@@ -148,11 +148,15 @@ pub fn pretrain_pca(
     Ok((model, meter.skipped))
 }
 
-/// Whether so many images leave every layer few enough eigenvectors: as many as a
-/// patch has numbers, or as there are patches where those are fewer.
-fn check_few(model: &Model, images: usize) -> Result<()> {
-    for (index, block) in model.network.blocks.iter().enumerate() {
-        let (dim, places) = (block.geometry.patch_len(), block.geometry.positions());
+/// Whether the components of each layer can be computed from so many images: their
+/// eigenvectors are as many as a patch has numbers, or as there are patches where
+/// those are fewer.
+///
+/// # Errors
+/// With the first layer that has more than 16,384, or a network that cannot be.
+pub fn check_components(spec: &NetworkSpec, images: usize) -> Result<()> {
+    for (index, geometry) in spec.geometries()?.iter().enumerate() {
+        let (dim, places) = (geometry.patch_len(), geometry.positions());
         if dim.min(images.saturating_mul(places)) > EIGENVECTORS {
             let most = EIGENVECTORS / places;
             let advice = match most {
