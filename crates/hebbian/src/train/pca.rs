@@ -18,6 +18,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use hebbian_data::{Images, Order, Share, Skipped, seed};
 use hebbian_eigen::{Components, add_products, principal_components, principal_components_of_few};
@@ -213,9 +214,8 @@ struct KeptMaps {
 }
 
 impl KeptMaps {
-    /// How many batches are of a share of `images` images.
-    fn of_share(&self, images: usize, share: Share) -> usize {
-        let own = share.rows(images);
+    /// How many batches are of the images `own`.
+    fn within(&self, own: &Range<usize>) -> usize {
         self.batches.iter().filter(|(rows, _)| own.contains(&rows[0])).count()
     }
 }
@@ -246,16 +246,17 @@ impl Pass<'_> {
         let (observer, go_on, kept) = (&mut *self.observer, self.go_on, &mut *self.kept);
         let mut engine = self.device.engine();
         let own = group.share().rows(images.len()).len();
-        let bytes = |depth| model.network.feature_len(depth).saturating_mul(4 * own);
-        let keep = keep && depth > 0 && bytes(depth) <= kept.most;
+        let keep = keep
+            && depth > 0
+            && model.network.feature_len(depth).saturating_mul(4 * own) <= kept.most;
         let rest = (kept.depth > 0).then(|| model.network.part(kept.depth..depth));
         let mut begun = 0;
         observer(Event::Stage { name, done: 0, total: own });
         let of_share = |share: Share| {
-            let order = Order::from_iter(0..images.len()).share(images.len(), share);
+            let rows = share.rows(images.len());
             let mut sums = Sums { values: vec![0.0; len], ..Sums::default() };
             let before = begun;
-            begun += order.len();
+            begun += rows.len();
             // One stage, however many parts.
             let mut within = |event: Event<'_>| {
                 if let Event::Step { done, text } = event {
@@ -269,13 +270,12 @@ impl Pass<'_> {
                 Ok(())
             };
             if let Some(rest) = &rest {
-                for _ in 0..kept.of_share(images.len(), share) {
-                    let Some((rows, before)) = kept.batches.pop_front() else { break };
+                for _ in 0..kept.within(&rows) {
+                    let Some((taken, before)) = kept.batches.pop_front() else { break };
                     let map = engine.features(rest, rest.depth(), &before)?;
-                    take(&rows, &map)?;
-                    let done =
-                        rows.last().map_or(0, |row| row + 1 - share.rows(images.len()).start);
-                    kept.batches.push_back((rows, if keep { map } else { before }));
+                    take(&taken, &map)?;
+                    let done = taken.last().map_or(0, |row| row + 1 - rows.start);
+                    kept.batches.push_back((taken, if keep { map } else { before }));
                     within(Event::Step { done, text: String::new() });
                 }
             } else {
@@ -287,6 +287,7 @@ impl Pass<'_> {
                     Ok(())
                 };
                 let stage = (name, &mut within as Observer<'_>);
+                let order = Order::from_iter(0..images.len()).share(images.len(), share);
                 sums.skipped =
                     stream_maps(model, depth, (images, order), engine.as_mut(), stage, take)?;
             }
