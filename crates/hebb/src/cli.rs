@@ -163,6 +163,25 @@ Example:
 Shards are images that follow each other: put together in order they are the
 whole.")]
     Extract(ExtractArgs),
+    /// Write a model as an ONNX file, to be used without hebb.
+    #[command(after_help = "\
+Examples:
+  hebb export runs/tuned --out tuned.onnx                      (features and scores)
+  hebb export runs/photos --layer L2-pool4-unit --out search.onnx
+
+In go `images`, bytes, N x height x width x 3, RGB, of the network's size; all that
+follows, whitening too, is in the file. Out come `features`, as of hebb extract, and
+`scores`, a number a class, where the model has a classifier and no layer is asked
+for. Metadata hold the names of the classes (JSON), the layer and the fingerprint
+that galleries know the model by. In Python:
+
+  import json, numpy, onnxruntime
+  model = onnxruntime.InferenceSession('tuned.onnx')
+  images = numpy.zeros([1, 32, 32, 3], numpy.uint8)             # your pixels
+  features, scores = model.run(['features', 'scores'], {'images': images})
+  classes = json.loads(model.get_modelmeta().custom_metadata_map['classes'])
+  print(classes[scores[0].argmax()])")]
+    Export(ModelExportArgs),
     /// Build a gallery, the features of images to be searched, or bring one up to date.
     #[command(after_help = gallery::INDEX_HELP)]
     Index(IndexArgs),
@@ -360,6 +379,26 @@ pub struct ExtractArgs {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// `hebb export`
+#[derive(Args)]
+pub struct ModelExportArgs {
+    /// Run or model folder.
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Layer, as of hebb extract (default: the last L, and scores).
+    #[arg(long)]
+    pub layer: Option<String>,
+    /// The file to write.
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Write machine-readable JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `hebb eval`

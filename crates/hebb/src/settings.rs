@@ -33,6 +33,17 @@ pub enum Method {
     Vae,
 }
 
+impl Method {
+    /// Settings that pre-training by it reads, of those that not all methods do.
+    pub fn used(self) -> &'static [&'static str] {
+        match self {
+            Self::Pca => &["method", "pca"],
+            Self::Hebbian => &["method", "rule", "pretrain"],
+            Self::Vae => &["method", "vae"],
+        }
+    }
+}
+
 /// All settings with their defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,7 +77,6 @@ pub struct Settings {
     /// Pre-training as a VAE.
     pub vae: VaeConfig,
     /// Pre-training by principal components.
-    #[serde(skip_serializing_if = "PcaConfig::is_default")]
     pub pca: PcaConfig,
     /// Fine-tuning.
     pub finetune: FinetuneConfig,
@@ -216,14 +226,17 @@ impl Settings {
         })
     }
 
-    /// The text of a run's `config.toml`: these settings and what they are
-    /// applied to.
-    pub fn to_config(&self, inputs: &[(&str, String)]) -> Result<String> {
+    /// The text of a run's `config.toml`: what these settings are applied to and,
+    /// of those that are for one step or method, the `used`.
+    pub fn to_config(&self, inputs: &[(&str, String)], used: &[&str]) -> Result<String> {
+        const FOR_ONE: [&str; 6] = ["method", "rule", "pretrain", "vae", "pca", "finetune"];
         let mut config = String::new();
         for (key, value) in inputs {
             config += &format!("# {key} = {value}\n");
         }
-        Ok(config + &toml::to_string(self)?)
+        let mut settings = toml::Table::try_from(self)?;
+        settings.retain(|key, _| used.contains(&key) || !FOR_ONE.contains(&key));
+        Ok(config + &toml::to_string(&settings)?)
     }
 }
 
@@ -313,6 +326,21 @@ mod tests {
         assert_eq!((rule.method, rule.pretrain.epochs), (Method::Hebbian, 7));
         assert_eq!((vae.method, vae.vae.epochs), (Method::Vae, 7));
         assert_eq!(vae.pretrain, PretrainConfig::default());
+    }
+
+    #[test]
+    fn a_run_notes_what_it_used_and_reads_it_again() {
+        for set in [&["seed=3"][..], &["method=vae", "vae.beta=0.25"], &["rule.name=ica"]] {
+            let settings = read(set).unwrap();
+            let text = settings.to_config(&[("data", "photos".into())], settings.method.used());
+            let text = text.unwrap();
+            let (vae, rule) = (settings.method == Method::Vae, settings.method == Method::Hebbian);
+            for (section, used) in [("[vae]", vae), ("[rule]", rule), ("[pca]", !vae && !rule)] {
+                assert_eq!(text.contains(section), used, "{text}");
+            }
+            assert!(text.starts_with("# data = photos\n") && !text.contains("finetune"), "{text}");
+            assert_eq!(Settings::parse(&text, Path::new("config.toml")).unwrap(), settings);
+        }
     }
 
     #[test]

@@ -91,6 +91,21 @@ fn from_photos_to_neighbours_and_labels() {
     let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
     assert_eq!(header["vectors"]["shape"], serde_json::json!([200, 6 * 6 * 8]));
     assert_eq!(std::fs::read_to_string(at(&dir, "features.csv")).unwrap().lines().count(), 201);
+
+    // What these files give is the library's tests to say.
+    let (onnx, layer) = (at(&dir, "tuned.onnx"), at(&dir, "layer.onnx"));
+    let export = ["export", &tuned, "--out", &onnx];
+    let written = ok(&[&export[..], &["--json"]].concat());
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["outputs"], serde_json::json!(["features", "scores"]));
+    ok(&["export", &run, "--layer", "L2-pool2-unit", "--out", &layer]);
+    let bytes = |path: &str| std::fs::read(path).unwrap().len();
+    assert!(bytes(&layer) > 0 && bytes(&layer) < bytes(&onnx));
+    fails(&export, 1, &["tuned.onnx", "--overwrite"]);
+    ok(&[&export[..], &["--overwrite"]].concat());
+    fails(&["export", &run, "--layer", "L9", "--out", &at(&dir, "x.onnx")], 2, &["L9", "L1 to L3"]);
+    fails(&["export", &photos, "--out", &at(&dir, "x.onnx")], 1, &["model.toml"]);
+    assert!(!std::fs::exists(at(&dir, "x.onnx")).unwrap());
 }
 
 #[test]

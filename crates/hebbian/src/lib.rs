@@ -7,6 +7,7 @@
 //! - `gpu`: layer operations on a graphics card (feature `vulkan`);
 //! - [`network`]: network files, layers, models on disk;
 //! - [`vae`]: the variational autoencoder of the baseline;
+//! - [`onnx`]: models as files for other programs;
 //! - [`collective`]: processes that train one network together;
 //! - [`train`]: pre-training, fine-tuning, probes.
 
@@ -19,6 +20,7 @@ pub mod gpu;
 pub mod linalg;
 pub mod memory;
 pub mod network;
+pub mod onnx;
 pub mod ops;
 pub mod rules;
 pub mod train;

@@ -12,7 +12,7 @@ use super::shared::{
 };
 use crate::cli::FinetuneArgs;
 use crate::processes::Processes;
-use crate::settings::Settings;
+use crate::settings::{Method, Settings};
 use crate::ui::{Progress, say};
 
 /// Fine-tunes a network and a classifier.
@@ -60,7 +60,12 @@ pub fn run(args: &FinetuneArgs) -> Result<()> {
         ("model", base),
         ("layer", args.layer.clone().unwrap_or_else(|| "last".into())),
     ];
-    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    // Random weights are those of a network for the rule, where one is asked for.
+    let used: &[&str] = match settings.method {
+        Method::Hebbian => &["method", "rule", "finetune"],
+        Method::Pca | Method::Vae => &["finetune"],
+    };
+    let (run, from) = open_run(&args.run, &settings.to_config(&inputs, used)?, &processes)?;
     let mut progress = Progress::of(&processes);
     let mut model = match (&from, &args.model) {
         (Some(checkpoint), _) => checkpoint.model.clone(),

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod eval;
 mod experiment;
+mod export;
 mod extract;
 mod finetune;
 mod gallery;
@@ -33,6 +34,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Probe(args) => probe::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Extract(args) => extract::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Serve(args) => serve::run(&args),

@@ -44,7 +44,8 @@ pub fn run(args: &PretrainArgs) -> Result<()> {
     let (device, settings, images, validation) = processes.agree(prepare())?;
     let mut inputs = vec![("data", absolute(&args.data.data))];
     inputs.extend(args.validation.as_deref().map(|path| ("validation", absolute(path))));
-    let (run, from) = open_run(&args.run, &settings.to_config(&inputs)?, &processes)?;
+    let config = settings.to_config(&inputs, settings.method.used())?;
+    let (run, from) = open_run(&args.run, &config, &processes)?;
     processes.check_same("images", &images.len().to_string())?;
     let mut progress = Progress::of(&processes);
     let [height, width, _] = settings.network()?.input;
@@ -99,7 +100,7 @@ pub fn quick(
 ) -> Result<()> {
     let pca = PcaConfig { images: images.len(), ..PcaConfig::default() };
     let settings = Settings { method: Method::Pca, pca, ..Settings::default() };
-    let config = settings.to_config(&[("data", absolute(data))])?;
+    let config = settings.to_config(&[("data", absolute(data))], settings.method.used())?;
     // What was begun otherwise, as with fewer images, is begun anew.
     let resume = fs_err::read_to_string(out.join("config.toml")).is_ok_and(|old| old == config);
     let (out, checkpoint_every) = (out.to_owned(), Every::default());

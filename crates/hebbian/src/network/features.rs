@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZero;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -123,12 +124,18 @@ impl FeatureLayer {
 
     /// Height, width and channels of the map that the features are of, before
     /// any pooling; none of a code.
-    fn map(self, model: &Model) -> Option<[usize; 3]> {
+    pub(crate) fn map(self, model: &Model) -> Option<[usize; 3]> {
         match self.source {
             FeatureSource::Pixels => Some(model.network.spec.input),
             FeatureSource::Layer(depth) => Some(model.network.map_shape(depth)),
             FeatureSource::Code | FeatureSource::BinaryCode => None,
         }
+    }
+
+    /// What is wrong where a code is asked of a model without a hidden layer.
+    pub(crate) fn without_code(self) -> Error {
+        let problem = "is no layer here: the classifier has no hidden layer";
+        Error::config("layer", format!("'{self}' {problem}"))
     }
 
     /// The features of a batch, from the map of layer [`FeatureLayer::depth`]
@@ -142,10 +149,7 @@ impl FeatureLayer {
     pub fn features(self, model: &Model, map: Cow<'_, [f32]>) -> Result<Vec<f32>> {
         let code = || {
             let code = model.head.as_ref().and_then(|head| head.code(&map));
-            code.ok_or_else(|| {
-                let problem = "is no layer here: the classifier has no hidden layer";
-                Error::config("layer", format!("'{self}' {problem}"))
-            })
+            code.ok_or_else(|| self.without_code())
         };
         let pooled = self.pool.zip(self.map(model));
         let mut features = match (self.source, pooled) {
@@ -164,19 +168,21 @@ impl FeatureLayer {
     }
 }
 
-/// Averages of maps over `n` by `n` parts: part `i` of a side of `len` is from
-/// `i len / n` rounded down to `(i + 1) len / n` rounded up, as PyTorch's
-/// `AdaptiveAvgPool2d` has it.
+/// The `n` parts of a side of `len`, or fewer of a shorter one: part `i` is from `i len / n`
+/// rounded down to `(i + 1) len / n` rounded up, as PyTorch's `AdaptiveAvgPool2d` has it.
+pub(crate) fn parts(len: usize, n: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let n = n.min(len);
+    (0..n).map(move |i| i * len / n..((i + 1) * len).div_ceil(n))
+}
+
+/// Averages of maps over `n` by `n` [`parts`].
 fn averages(maps: &[f32], [height, width, channels]: [usize; 3], n: usize) -> Vec<f32> {
-    let parts = |len: usize| {
-        let n = n.min(len);
-        (0..n).map(move |i| i * len / n..((i + 1) * len).div_ceil(n))
-    };
     let (rows, columns) = (height.min(n), width.min(n));
     let mut pooled = vec![0.0; maps.len() / (height * width) * rows * columns];
     let images = maps.par_chunks_exact(height * width * channels);
     images.zip(pooled.par_chunks_exact_mut(rows * columns * channels)).for_each(|(map, pooled)| {
-        let places = parts(height).flat_map(|ys| parts(width).map(move |xs| (ys.clone(), xs)));
+        let places =
+            parts(height, n).flat_map(|ys| parts(width, n).map(move |xs| (ys.clone(), xs)));
         for ((ys, xs), pooled) in places.zip(pooled.chunks_exact_mut(channels)) {
             let count = (ys.len() * xs.len()) as f32;
             for place in ys.flat_map(|y| xs.clone().map(move |x| y * width + x)) {

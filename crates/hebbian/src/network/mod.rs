@@ -8,6 +8,7 @@ mod norm;
 mod spec;
 mod store;
 
+pub(crate) use features::parts;
 pub use features::{FeatureLayer, FeatureSource};
 pub use head::{Head, HeadKind, Hidden, cross_entropy, softmax_rows};
 pub use linear::Linear;

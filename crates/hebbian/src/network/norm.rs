@@ -153,6 +153,12 @@ impl BatchNorm {
         self.apply(z, &self.running());
     }
 
+    /// Scale and shift of each channel by the running statistics, C numbers each: all that
+    /// [`BatchNorm::infer`] does, but for a ReLU after it.
+    pub(crate) fn running_affine(&self) -> (Vec<f32>, Vec<f32>) {
+        self.affine(&self.running())
+    }
+
     /// A batch's own statistics, towards which the running ones move.
     fn observe(&mut self, z: &[f32], parts: Parts<'_>) -> Normalised {
         let BatchStatistics { rows, mean, var } = BatchStatistics::of(z, self.gamma.len(), parts);

@@ -308,11 +308,6 @@ impl Default for PcaConfig {
 }
 
 impl PcaConfig {
-    /// Whether nothing is set.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The positions of the images that are looked at, or of the first `most` of
     /// them that `seed` draws.
     pub fn draw(&self, images: &Images, most: usize, seed: u64) -> Vec<usize> {

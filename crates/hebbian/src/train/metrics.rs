@@ -109,8 +109,13 @@ impl Meter {
         cursor: &Cursor,
         run: Option<&RunFolder>,
     ) -> Result<()> {
-        self.seen += used;
+        self.see(used);
         self.leave_out(std::mem::take(&mut batch.skipped), cursor, run)
+    }
+
+    /// So many images were learned from, by all processes.
+    pub(super) fn see(&mut self, images: usize) {
+        self.seen += images;
     }
 
     /// Images were left out in a step that `cursor` stands after.

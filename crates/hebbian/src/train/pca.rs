@@ -131,6 +131,7 @@ pub fn pretrain_pca(
         check_same(&device.group(), &model)?;
         (cursor.batch, cursor.step) = (layer + 1, layer + 1);
         model.provenance.pretrained_images = sums.images;
+        meter.see(sums.images);
         if layer == 0 {
             // The others leave out the same ones.
             let place = |image: Skipped| Skipped { row: rows[image.row], ..image };
