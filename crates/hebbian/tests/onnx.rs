@@ -107,7 +107,7 @@ fn assert_close(found: &[f32], want: &[f32], what: &str) {
 fn check(model: &Model, layers: &[&str]) {
     let last = FeatureLayer::of(model, None).unwrap();
     let (pixels, features, scores) = ours(model, last);
-    let file = to_onnx(model, None, "test").unwrap();
+    let file = to_onnx(model, None).unwrap();
     let Some((found, metadata)) = theirs(&file, &pixels, &["features", "scores"]) else { return };
     assert_close(&found[0], &features, "features");
     assert_close(&found[1], &scores, "scores");
@@ -118,7 +118,7 @@ fn check(model: &Model, layers: &[&str]) {
     for name in layers {
         let layer = FeatureLayer::of(model, Some(name)).unwrap();
         let (_, features, _) = ours(model, layer);
-        let file = to_onnx(model, Some(layer), "test").unwrap();
+        let file = to_onnx(model, Some(layer)).unwrap();
         let Some((found, metadata)) = theirs(&file, &pixels, &["features"]) else { return };
         assert!(metadata.contains(&format!("\"{layer}\"")), "{metadata}");
         if layer.source == FeatureSource::BinaryCode {
@@ -160,7 +160,7 @@ fn images_whitened_by_patches() {
     check(&model, &["pixels", "L1-pool4-unit"]);
     let network = network.replace("96", "48");
     let model = self::model(&network, None, Whitening::Fh, HeadKind::Linear);
-    let error = to_onnx(&model, None, "test").unwrap_err();
+    let error = to_onnx(&model, None).unwrap_err();
     assert!(matches!(&error, Error::Data(text) if text.contains("64x48")), "{error}");
 }
 
@@ -168,6 +168,6 @@ fn images_whitened_by_patches() {
 fn a_code_takes_a_hidden_layer() {
     let model = model(common::NETWORK, None, Whitening::None, HeadKind::Linear);
     let layer = FeatureLayer { source: FeatureSource::Code, pool: None, unit: false };
-    let error = to_onnx(&model, Some(layer), "test").unwrap_err();
+    let error = to_onnx(&model, Some(layer)).unwrap_err();
     assert!(matches!(&error, Error::Config { field, .. } if field == "layer"), "{error}");
 }

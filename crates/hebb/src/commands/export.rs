@@ -1,28 +1,23 @@
 //! `hebb export`
 
 use anyhow::Result;
-use hebbian::error::Error;
 use hebbian::network::{FeatureLayer, write_atomically};
 use hebbian::onnx::to_onnx;
 use serde_json::json;
 
-use super::shared::{load_model, print_json};
+use super::shared::{load_model, may_write, print_json};
 use crate::cli::ModelExportArgs;
 use crate::ui::say;
 
 /// Writes a model as an ONNX file.
 pub fn run(args: &ModelExportArgs) -> Result<()> {
-    if args.out.exists() && !args.overwrite {
-        return Err(Error::file(&args.out, "exists; give --overwrite to replace it").into());
-    }
+    may_write(&args.out, args.overwrite)?;
     let model = load_model(&args.model)?;
-    let layer = args.layer.as_deref();
-    let layer = layer.map(|name| FeatureLayer::of(&model, Some(name))).transpose()?;
-    let file = to_onnx(&model, layer, env!("CARGO_PKG_VERSION"))?;
+    let layer = FeatureLayer::of(&model, args.layer.as_deref())?;
+    let file = to_onnx(&model, args.layer.as_ref().map(|_| layer))?;
     write_atomically(&args.out, &file)?;
-    let scores = model.head.is_some() && layer.is_none();
+    let scores = model.head.is_some() && args.layer.is_none();
     let outputs = if scores { &["features", "scores"][..] } else { &["features"] };
-    let layer = layer.unwrap_or(FeatureLayer::layer(model.network.depth()));
     let (size, dim) = (model.preprocess.size, layer.len(&model));
     if args.json {
         return print_json(&json!({

@@ -2,14 +2,13 @@
 
 use anyhow::Result;
 use hebbian::engine::Device;
-use hebbian::error::Error;
 use hebbian::network::FeatureLayer;
 use hebbian::train::for_each_features;
 use hebbian_search::Item;
 use hebbian_search::gallery::VectorsWriter;
 use serde_json::json;
 
-use super::shared::{cached, csv_field, load_model, open, print_json, share_of};
+use super::shared::{cached, csv_field, load_model, may_write, open, print_json, share_of};
 use crate::cli::ExtractArgs;
 use crate::ui::{Progress, say};
 
@@ -19,9 +18,7 @@ pub fn run(args: &ExtractArgs) -> Result<()> {
     let device = Device::open(&args.common.device)?;
     let names = args.out.with_extension("csv");
     for path in [&args.out, &names] {
-        if path.exists() && !args.overwrite {
-            return Err(Error::file(path, "exists; give --overwrite to replace it").into());
-        }
+        may_write(path, args.overwrite)?;
     }
     let model = load_model(&args.model)?;
     let layer = FeatureLayer::of(&model, args.layer.as_deref())?;

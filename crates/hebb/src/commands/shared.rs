@@ -235,6 +235,14 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
+/// Holds that a file may be written: it is not there, or may be replaced.
+pub fn may_write(path: &Path, overwrite: bool) -> Result<()> {
+    match path.exists() && !overwrite {
+        false => Ok(()),
+        true => Err(Error::file(path, "exists; give --overwrite to replace it").into()),
+    }
+}
+
 /// A CSV field, in quotes where it needs them.
 pub fn csv_field(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {

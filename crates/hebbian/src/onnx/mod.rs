@@ -35,13 +35,11 @@ const IMAGES: &str = "images";
 /// and what follows it is left out; without one, those of the last. The classes' names, as JSON,
 /// the layer's name and the model's fingerprint are among the file's metadata.
 ///
-/// `version` is that of the program that asks for it.
-///
 /// # Errors
 /// [`Error::Data`] if there is no operator for the model's preprocessing (hl-22 on images whose
 /// sides are above 32 and no multiples of it), or the file would be 2 GiB or more;
 /// [`Error::Config`] if a code is asked of a model without a hidden layer.
-pub fn to_onnx(model: &Model, layer: Option<FeatureLayer>, version: &str) -> Result<Vec<u8>> {
+pub fn to_onnx(model: &Model, layer: Option<FeatureLayer>) -> Result<Vec<u8>> {
     let mut graph = Builder::default();
     let head = model.head.as_ref().filter(|_| layer.is_none());
     let layer = layer.unwrap_or(FeatureLayer::layer(model.network.depth()));
@@ -69,7 +67,7 @@ pub fn to_onnx(model: &Model, layer: Option<FeatureLayer>, version: &str) -> Res
     let file = messages::Model {
         ir_version: VERSIONS.0,
         producer_name: "hebb".to_owned(),
-        producer_version: version.to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         doc_string: format!(
             "images: bytes, N x {} x {} x 3, RGB; larger ones are scaled until the shorter side \
              fits, by an antialiased bilinear filter, and cut to the centre",

@@ -11,7 +11,7 @@ use hebbian_search::{Error as SearchError, Gallery, GalleryInfo, GalleryWriter, 
 use serde_json::json;
 
 use crate::cli::{ExportArgs, ImportArgs};
-use crate::commands::shared::{absolute, load_model, print_json};
+use crate::commands::shared::{absolute, load_model, may_write, print_json};
 use crate::ui::say;
 
 const VECTORS: &str = "vectors.npy";
@@ -25,8 +25,8 @@ const IMPORTED: &str = "imported";
 pub fn export(args: &ExportArgs) -> Result<()> {
     let gallery = Gallery::open(&args.of.gallery)?;
     let places = [VECTORS, ITEMS].map(|name| args.out.join(name));
-    if let Some(there) = places.iter().find(|path| path.exists() && !args.overwrite) {
-        return Err(Error::file(there, "exists; give --overwrite to replace it").into());
+    for path in &places {
+        may_write(path, args.overwrite)?;
     }
     fs_err::create_dir_all(&args.out)?;
     let beside =
