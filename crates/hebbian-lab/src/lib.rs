@@ -51,6 +51,7 @@ pub mod stage;
 pub mod statistics;
 mod stopwatch;
 pub mod summary;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 

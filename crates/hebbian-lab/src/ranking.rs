@@ -78,8 +78,8 @@ pub(crate) fn rankings(cells: &[CellResult]) -> Vec<Ranking> {
             let values = [precision, of("retrieved"), of("truncated"), of("relevant")];
             let k = map["k"].as_u64().filter(|_| !whole);
             let layer = match report["features"].as_str() {
-                None => cell.layer.clone(),
-                Some(features) => format!("{}: {features}", cell.layer),
+                Some(features) if features != cell.layer => format!("{}: {features}", cell.layer),
+                _ => cell.layer.clone(),
             };
             let place = (cell.share(), cell.method.clone(), layer, k);
             groups.entry(place).or_insert((cell.fraction, Vec::new())).1.push(values);

@@ -35,11 +35,26 @@ impl Sample {
 }
 
 impl fmt::Display for Sample {
-    /// `36.11 ± 0.42`: the mean, and half of its interval where it is known.
+    /// `36.11 ± 0.42`: the mean, and half of its interval where it is known; by
+    /// `{:+}` with the mean's sign.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2}", self.mean)?;
+        match f.sign_plus() {
+            true => write!(f, "{:+.2}", self.mean)?,
+            false => write!(f, "{:.2}", self.mean)?,
+        }
         self.half_width.map_or(Ok(()), |half_width| write!(f, " ± {half_width:.2}"))
     }
+}
+
+/// Which of some means are the highest as they are printed: what reads the same is
+/// the same. None where all are, or some are of more runs than others.
+pub fn highest(samples: &[Option<&Sample>]) -> Vec<bool> {
+    let shown = |sample: &Sample| (100.0 * sample.mean).round();
+    let known = || samples.iter().flatten();
+    let highest = known().map(|sample| shown(sample)).fold(f64::NEG_INFINITY, f64::max);
+    let even = known().all(|sample| known().next().is_some_and(|first| first.n() == sample.n()));
+    let compared = even && known().any(|sample| shown(sample) < highest);
+    samples.iter().map(|s| compared && s.is_some_and(|s| shown(s) == highest)).collect()
 }
 
 /// Sample standard deviation (over n - 1); none of fewer than two values.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::ranking::{Ranking, rankings};
 use crate::results::{CellResult, Line, Probe, StageResult, distinct, origins};
 use crate::spec::same;
-use crate::statistics::Sample;
+use crate::statistics::{Sample, highest};
 use crate::{Cell, Experiment, Selection, grid};
 
 /// The results of an experiment, grouped.
@@ -69,11 +69,6 @@ impl Place {
             diverged: 0,
             best: false,
         }
-    }
-
-    /// Whether there is nothing to be said of it.
-    pub fn is_empty(&self) -> bool {
-        self.sample.is_none() && self.paper.is_none() && self.diverged == 0
     }
 }
 
@@ -301,16 +296,9 @@ fn place(
 
 /// A column with its highest mean marked.
 fn marked(mut column: Vec<Place>) -> Vec<Place> {
-    // As they are printed: what reads the same is the same.
-    let shown = |place: &Place| place.sample.as_ref().map(|s| (100.0 * s.mean).round());
-    let means: Vec<f64> = column.iter().filter_map(shown).collect();
-    let counts: Vec<usize> =
-        column.iter().filter_map(|place| place.sample.as_ref().map(Sample::n)).collect();
-    if means.len() > 1 && counts.iter().all(|n| *n == counts[0]) {
-        let highest = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        for place in &mut column {
-            place.best = shown(place) == Some(highest);
-        }
+    let best = highest(&column.iter().map(|place| place.sample.as_ref()).collect::<Vec<_>>());
+    for (place, best) in column.iter_mut().zip(best) {
+        place.best = best;
     }
     column
 }

@@ -87,7 +87,7 @@ fn a_report_shows_what_was_found() {
         "Convergence without labels",
         "First layer: HPCA",
         "Retrieval, %",
-        "HPCA, L3: L1, 40%",
+        "L3: L1, the first 5: mAP truncated",
         "Nearest images: none",
         "Where the time went",
         "paper 41.88",
@@ -186,6 +186,20 @@ fn retrieval_is_drawn_with_the_intervals_of_its_runs() {
     let path = dir.path().join("cifar10-search-tuned-retrieval.svg");
     let drawn = fs::read_to_string(path).unwrap();
     assert!(drawn.matches(r#"<path class="band""#).count() > 10, "{drawn}");
+}
+
+/// Nine methods, of which two are measured with 1% of the labels only.
+#[test]
+fn of_too_many_methods_those_in_the_most_places_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, folder) = ("experiments/cifar10-table-1.toml", dir.path().to_str().unwrap());
+    let page = at(&dir, "page.html");
+    in_repository(&["experiment", "report", file, "--figures", folder, "--html", &page]);
+    let drawn = fs::read_to_string(at(&dir, "cifar10-table-1-by-layer.svg")).unwrap();
+    assert!(drawn.contains(">PCA<") && drawn.contains(">VAE<"), "{drawn}");
+    assert!(!drawn.contains(">soft-WTA, whitened as in 2021<"), "{drawn}");
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.contains("Not drawn, as they are in few places: no pre-training, VAE"));
 }
 
 /// What is said with an interval is in a table, or printed by a command that

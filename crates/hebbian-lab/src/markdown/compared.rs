@@ -1,9 +1,10 @@
 //! What changed from one set of results to another.
 
-use super::{are_uneven, difference, escaped, head, least_to_most, shown};
-use crate::compare::{Change, Comparison, Spread};
-use crate::grid::{depth_of, percent};
+use super::table;
+use crate::compare::{Comparison, Spread};
+use crate::grid::depth_of;
 use crate::spec::same;
+use crate::tables::{Kind, Table, Value, group};
 
 /// The table: a row for each amount of labels and method, a column for each
 /// layer; below it, how many pairs are equal, how far the others are apart, and
@@ -13,27 +14,11 @@ pub fn compared(found: &Comparison) -> String {
     layers.sort_by_cached_key(|layer| (depth_of(layer), layer.clone()));
     layers.dedup();
     let mut text = String::new();
-    if !found.places.is_empty() {
+    let rows = table(&changes(found, layers));
+    if !rows.is_empty() {
         text += "Accuracy, later minus earlier, points: the mean over the seeds that both have, \
                  ± its 95% interval.\n\n";
-        text += &head(&layers);
-    }
-    let one_row = |a: &Change, b: &Change| same(a.fraction, b.fraction) && a.method == b.method;
-    for row in found.places.chunk_by(one_row) {
-        let n = |place: &Change| place.points.n();
-        let counts = row.iter().map(n);
-        let uneven = are_uneven(counts.clone());
-        let cell = |layer: &String| {
-            let place = row.iter().find(|place| place.layer == *layer);
-            shown(place.map(|p| difference(&p.points)), place.map(n).filter(|_| uneven))
-        };
-        let cells: Vec<String> = layers.iter().map(cell).collect();
-        let n = least_to_most(counts);
-        let (labels, method) = (percent(row[0].fraction), escaped(&row[0].method));
-        text += &format!("| {labels}% | {method} | {n} | {} |\n", cells.join(" | "));
-    }
-    if !found.places.is_empty() {
-        text.push('\n');
+        text += &rows;
     }
     for (what, spread) in found.spreads() {
         text += &summed(what, spread);
@@ -53,6 +38,21 @@ pub fn compared(found: &Comparison) -> String {
         );
     }
     text
+}
+
+fn changes(found: &Comparison, layers: Vec<String>) -> Table<'_> {
+    let groups = found.places.chunk_by(|a, b| same(a.fraction, b.fraction)).filter_map(|places| {
+        let mut methods: Vec<&str> = places.iter().map(|place| place.method.as_str()).collect();
+        methods.dedup();
+        let value = |method: &str, layer: &String| {
+            let mut places = places.iter();
+            let place = places.find(|place| place.method == method && place.layer == *layer);
+            Value { sample: place.map(|place| &place.points), ..Value::default() }
+        };
+        let values = |method: &str| layers.iter().map(|layer| value(method, layer)).collect();
+        group(Kind::Labels(places[0].fraction), methods, values)
+    });
+    Table { groups: groups.collect(), columns: layers, signed: true }
 }
 
 fn summed(what: &str, spread: &Spread) -> String {
@@ -94,7 +94,7 @@ mod tests {
             [
                 "| labels | method | n | L1 | L2 |",
                 "|---|---|---|---|---|",
-                "| 10% | HPCA | 1–2 | +1.00 ± 0.00, n = 2 | +0.00, n = 1 |",
+                "| 10% | HPCA | 2 | +1.00 ± 0.00 | +0.00, n = 1 |",
                 "| 100% | a\\|b | 1 | – | -5.00 |",
             ]
         );

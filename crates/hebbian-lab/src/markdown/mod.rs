@@ -1,92 +1,29 @@
-//! Tables as Markdown: accuracy and gains here.
+//! Tables as Markdown.
 
 mod compared;
 mod convergence;
-mod rankings;
 
 use std::path::Path;
 
 pub use compared::compared;
 
 use crate::Summary;
-use crate::grid::percent;
-use crate::statistics::Sample;
-use crate::summary::Place;
+use crate::tables::{self, Row, Table, Value};
 
-/// A place's own value: `36.11 ± 0.42`, bold where it is best.
-fn value(place: &Place) -> Option<String> {
-    place.sample.as_ref().map(Sample::to_string)
-}
-
-/// A difference in points: `+1.20 ± 0.42`.
-fn difference(points: &Sample) -> String {
-    match points.half_width {
-        None => format!("{:+.2}", points.mean),
-        Some(half_width) => format!("{:+.2} ± {half_width:.2}", points.mean),
-    }
-}
-
-/// Whether places of a row rest on different numbers of runs.
-pub fn differ(row: &[&Place]) -> bool {
-    are_uneven(row.iter().map(|place| place.sample.as_ref().map_or(0, Sample::n)))
-}
-
-/// Whether gains of a row rest on different numbers of pairs of runs.
-pub fn pairs_differ(row: &[&Place]) -> bool {
-    are_uneven(row.iter().map(|place| place.gain.as_ref().map_or(0, Sample::n)))
-}
-
-fn are_uneven(mut counts: impl Iterator<Item = usize>) -> bool {
-    let first = counts.next();
-    counts.any(|n| Some(n) != first)
-}
-
-/// How many runs a row's places rest on: one number, or the least and most.
-pub fn runs(row: &[&Place]) -> String {
-    counted(row, |place| place.sample.as_ref())
-}
-
-/// How many pairs of runs a row's gains rest on.
-pub fn pairs(row: &[&Place]) -> String {
-    counted(row, |place| place.gain.as_ref())
-}
-
-fn counted(row: &[&Place], sample: impl Fn(&Place) -> Option<&Sample>) -> String {
-    least_to_most(row.iter().map(|place| sample(place).map_or(0, Sample::n)))
-}
-
-/// One number, or the least and most.
-fn least_to_most(counts: impl Iterator<Item = usize> + Clone) -> String {
-    match (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0)) {
-        (_, 0) => "–".into(),
-        (least, most) if least == most => most.to_string(),
-        (least, most) => format!("{least}–{most}"),
-    }
-}
-
-/// The paper's table: above it the command that makes it again from `file`; a
-/// row for each amount of labels and method, a column for each layer, the
-/// paper's values in parentheses; below it, what has to be known of it.
-pub fn table(summary: &Summary<'_>, file: &Path) -> String {
+/// What the paper's tables show, and what has to be known of it: above them the
+/// command that makes them again from `file`; the paper's values in parentheses.
+pub fn report(summary: &Summary<'_>, file: &Path) -> String {
     let e = summary.experiment;
     let mut text =
         format!("**{}**: {} accuracy, %, on {}.\n\n", e.title, e.judged_on(), e.data.name);
     text += &format!("{}\n\n", again(summary, file));
-    text += &head(&summary.layers);
-    for &fraction in &summary.fractions {
-        for method in &summary.methods {
-            let row = summary.row(fraction, method);
-            if row.iter().all(|place| place.is_empty()) {
-                continue;
-            }
-            let (labels, n) = (percent(fraction), runs(&row));
-            let cells: Vec<String> = row.iter().map(|place| cell(place, &row)).collect();
-            text += &format!("| {labels}% | {} | {n} | {} |\n", escaped(method), cells.join(" | "));
-        }
-    }
-    text.push('\n');
-    if let Some(baseline) = &e.baseline {
-        text += &gains(summary, baseline);
+    text += &table(&tables::accuracies(summary));
+    let gains = table(&tables::gains(summary));
+    if let Some(baseline) = e.baseline.as_ref().filter(|_| !gains.is_empty()) {
+        text += &format!(
+            "Gain over {baseline}, points: the mean of the differences between runs of the same \
+             split and labels, ± its 95% interval.\n\n{gains}"
+        );
     }
     for note in summary.notes() {
         text += &format!("{note}\n");
@@ -97,7 +34,66 @@ pub fn table(summary: &Summary<'_>, file: &Path) -> String {
     if let Some(origins) = summary.origins() {
         text += &format!("Made by {origins}.\n");
     }
-    text + &convergence::table(summary) + &rankings::table(summary)
+    text + &convergence::table(summary) + &rankings(summary)
+}
+
+/// Precision and mean average precision, where features were ranked.
+fn rankings(summary: &Summary<'_>) -> String {
+    let rankings = table(&tables::rankings(summary));
+    if rankings.is_empty() {
+        return rankings;
+    }
+    format!(
+        "\nPrecision and mean average precision, %: every {} image against all training images, by \
+         Euclidean distance, ties by index. An AP's denominator is the number of relevant images \
+         among those ranked (retrieved), the smaller of rank and relevant images (truncated), or \
+         the relevant images (relevant); over the whole gallery these are one.\n\n{}\n",
+        summary.experiment.judged_on(),
+        rankings.trim_end()
+    )
+}
+
+/// A table and an empty line; nothing of an empty one.
+fn table(table: &Table<'_>) -> String {
+    let Some(first) = table.groups.first() else { return String::new() };
+    let names: Vec<&str> = first.of.parts().into_iter().map(|(name, _)| name).collect();
+    let mut text =
+        format!("| {} | method | n | {} |\n", names.join(" | "), table.columns.join(" | "));
+    text += &format!("|{}\n", "---|".repeat(names.len() + 2 + table.columns.len()));
+    for group in &table.groups {
+        let of: Vec<String> = group.of.parts().into_iter().map(|(_, part)| part).collect();
+        for row in &group.rows {
+            let n = if row.n > 0 { row.n.to_string() } else { "–".into() };
+            let cells = row.values.iter().map(|value| cell(table, row, value));
+            let cells: Vec<String> = cells.collect();
+            let (of, method, cells) = (of.join(" | "), escaped(row.method), cells.join(" | "));
+            text += &format!("| {of} | {method} | {n} | {cells} |\n");
+        }
+    }
+    text + "\n"
+}
+
+/// A value as it is printed: `**36.11 ± 0.42**, n = 3 (37.01)`.
+fn cell(table: &Table<'_>, row: &Row<'_>, value: &Value<'_>) -> String {
+    let mut text = match (value.sample, value.diverged) {
+        (Some(sample), _) if table.signed => format!("{sample:+}"),
+        (Some(sample), _) => sample.to_string(),
+        (None, 0) => "–".into(),
+        (None, _) => "diverges".into(),
+    };
+    if value.best {
+        text = format!("**{text}**");
+    }
+    if let Some(n) = row.fewer(value) {
+        text += &format!(", n = {n}");
+    }
+    if value.sample.is_some() && value.diverged > 0 {
+        text += &format!(", {} diverged", value.diverged);
+    }
+    if let Some(paper) = value.paper {
+        text += &format!(" ({paper:.2})");
+    }
+    text
 }
 
 /// The command that makes the table again.
@@ -114,63 +110,6 @@ fn again(summary: &Summary<'_>, file: &Path) -> String {
     )
 }
 
-fn head(layers: &[String]) -> String {
-    let names = format!("| labels | method | n | {} |\n", layers.join(" | "));
-    names + &format!("|---|---|---|{}\n", "---|".repeat(layers.len()))
-}
-
-/// The same for the gains over the baseline, where there are any.
-fn gains(summary: &Summary<'_>, baseline: &str) -> String {
-    let mut text = String::new();
-    for &fraction in &summary.fractions {
-        for method in &summary.methods {
-            let row = summary.row(fraction, method);
-            if row.iter().any(|place| place.gain.is_some()) {
-                let (labels, n) = (percent(fraction), pairs(&row));
-                let cells: Vec<_> = row.iter().map(|place| gain_cell(place, &row)).collect();
-                let (method, cells) = (escaped(method), cells.join(" | "));
-                text += &format!("| {labels}% | {method} | {n} | {cells} |\n");
-            }
-        }
-    }
-    if text.is_empty() {
-        return text;
-    }
-    format!(
-        "Gain over {baseline}, points: the mean of the differences between runs of the same split \
-         and labels, ± its 95% interval.\n\n{}{text}\n",
-        head(&summary.layers)
-    )
-}
-
-/// A place as it is printed.
-fn cell(place: &Place, row: &[&Place]) -> String {
-    let own = value(place).map(|value| if place.best { format!("**{value}**") } else { value });
-    let paper = place.paper.map(|paper| format!(" ({paper:.2})"));
-    let n = place.sample.as_ref().filter(|_| differ(row)).map(Sample::n);
-    let own = match (own, place.diverged) {
-        (own, 0) => shown(own, n),
-        (None, _) => "diverges".into(),
-        (own, runs) => format!("{}, {runs} diverged", shown(own, n)),
-    };
-    own + &paper.unwrap_or_default()
-}
-
-/// A place's gain as it is printed.
-fn gain_cell(place: &Place, row: &[&Place]) -> String {
-    let n = place.gain.as_ref().filter(|_| pairs_differ(row)).map(Sample::n);
-    shown(place.gain.as_ref().map(difference), n)
-}
-
-/// A value, with its own n where that is not the row's.
-fn shown(value: Option<String>, n: Option<usize>) -> String {
-    match (value, n) {
-        (Some(value), Some(n)) => format!("{value}, n = {n}"),
-        (Some(value), None) => value,
-        (None, _) => "–".into(),
-    }
-}
-
 /// A name that does not end its cell.
 fn escaped(name: &str) -> String {
     name.replace('|', "\\|").replace('\n', " ")
@@ -184,7 +123,7 @@ mod tests {
     use crate::{Experiment, Line};
 
     fn of(experiment: &Experiment, lines: &[Line]) -> String {
-        table(&Summary::new(experiment, lines), Path::new("file.toml"))
+        report(&Summary::new(experiment, lines), Path::new("file.toml"))
     }
 
     #[test]
@@ -205,8 +144,8 @@ mod tests {
             [
                 "| labels | method | n | L1 | L2 |",
                 "|---|---|---|---|---|",
-                "| 10% | none | 1–2 | 40.00 ± 0.00, n = 2 | 30.00, n = 1 |",
-                "| 10% | HPCA | 0–2 | **42.00 ± 12.71**, n = 2 (33.54) | – |",
+                "| 10% | none | 2 | 40.00 ± 0.00 | 30.00, n = 1 |",
+                "| 10% | HPCA | 2 | **42.00 ± 12.71** (33.54) | – |",
                 "| 10% | VAE | – | – | – (34.41) |",
             ]
         );
@@ -228,8 +167,36 @@ mod tests {
         let text = of(&experiment, &lines);
         let gains = text.split("Gain over none, points").nth(1).unwrap();
         let rows: Vec<&str> = gains.lines().filter(|line| line.starts_with("| 10%")).collect();
-        assert_eq!(rows, ["| 10% | HPCA | 1–2 | +0.00 ± 12.71, n = 2 | +5.00, n = 1 |"]);
+        assert_eq!(rows, ["| 10% | HPCA | 2 | +0.00 ± 12.71 | +5.00, n = 1 |"]);
         assert!(!of(&example(), &lines).contains("Gain"));
+    }
+
+    #[test]
+    fn one_layer_stands_by_amount_of_labels() {
+        let mut experiment = Experiment { baseline: Some("none".into()), ..example() };
+        experiment.layers.truncate(1);
+        experiment.paper.clear();
+        let lines = [
+            cell("none", "L1", 0.1, 7, 0.40),
+            cell("none", "L1", 1.0, 7, 0.70),
+            cell("HPCA", "L1", 0.1, 7, 0.41),
+            cell("HPCA", "L1", 0.1, 8, 0.43),
+            cell("HPCA", "L1", 1.0, 7, 0.69),
+        ];
+        let text = of(&experiment, &lines);
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(
+            rows,
+            [
+                "| layer | method | n | 10% | 100% |",
+                "|---|---|---|---|---|",
+                "| L1 | none | 1 | 40.00 | **70.00** |",
+                "| L1 | HPCA | 2 | 42.00 ± 12.71 | 69.00, n = 1 |",
+                "| layer | method | n | 10% | 100% |",
+                "|---|---|---|---|---|",
+                "| L1 | HPCA | 1 | +1.00 | -1.00 |",
+            ]
+        );
     }
 
     #[test]
@@ -238,6 +205,60 @@ mod tests {
         experiment.paper.clear();
         let text = of(&experiment, &[]);
         assert!(text.contains("Nothing was measured yet."), "{text}");
-        assert!(text.contains("0 of 16 cells"), "{text}");
+        assert!(text.contains("0 of 16 cells") && !text.contains('|'), "{text}");
+    }
+
+    #[test]
+    fn rankings_stand_in_every_definition() {
+        let mut experiment = example();
+        let ranked = |method: &str, fraction: f64, map: f64| {
+            let Line::Cell(mut c) = cell(method, "L2", fraction, 7, 0.5) else { unreachable!() };
+            let of = |k: u64, whole: bool| {
+                serde_json::json!({ "k": k, "whole_gallery": whole, "retrieved": map,
+                    "truncated": map / 2.0, "relevant": map / 4.0 })
+            };
+            c.retrieval = Some(serde_json::json!({
+                "precision": [{ "k": 5, "precision": map / 8.0 }],
+                "mean_average_precision": [of(5, false), of(80, true)],
+            }));
+            Line::Cell(c)
+        };
+        let lines = [ranked("none", 0.1, 0.2), ranked("HPCA", 0.1, 0.4), ranked("HPCA", 1.0, 0.8)];
+        let ranked = |experiment: &Experiment| {
+            let text = rankings(&Summary::new(experiment, &lines));
+            text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect()
+        };
+        // With 10% of the labels alone.
+        let narrow: Vec<String> = ranked(&experiment);
+        assert_eq!(
+            narrow,
+            [
+                "| features | rank | method | n | precision | mAP retrieved | mAP truncated | mAP relevant |",
+                "|---|---|---|---|---|---|---|---|",
+                "| L2 | 5 | none | 1 | 2.50 | 20.00 | 10.00 | 5.00 |",
+                "| L2 | 5 | HPCA | 1 | **5.00** | **40.00** | **20.00** | **10.00** |",
+                "| L2 | all | none | 1 | – | – | – | 5.00 |",
+                "| L2 | all | HPCA | 1 | – | – | – | **10.00** |",
+            ]
+        );
+        experiment.retrieval.as_mut().unwrap().fractions.push(1.0);
+        let rows: Vec<String> = ranked(&experiment);
+        assert_eq!(
+            rows,
+            [
+                "| features | rank | measure | method | n | 10% | 100% |",
+                "|---|---|---|---|---|---|---|",
+                "| L2 | 5 | precision | none | 1 | 2.50 | – |",
+                "| L2 | 5 | precision | HPCA | 1 | **5.00** | 10.00 |",
+                "| L2 | 5 | mAP retrieved | none | 1 | 20.00 | – |",
+                "| L2 | 5 | mAP retrieved | HPCA | 1 | **40.00** | 80.00 |",
+                "| L2 | 5 | mAP truncated | none | 1 | 10.00 | – |",
+                "| L2 | 5 | mAP truncated | HPCA | 1 | **20.00** | 40.00 |",
+                "| L2 | 5 | mAP relevant | none | 1 | 5.00 | – |",
+                "| L2 | 5 | mAP relevant | HPCA | 1 | **10.00** | 20.00 |",
+                "| L2 | all | mAP relevant | none | 1 | 5.00 | – |",
+                "| L2 | all | mAP relevant | HPCA | 1 | **10.00** | 20.00 |",
+            ]
+        );
     }
 }

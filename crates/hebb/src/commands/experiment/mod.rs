@@ -57,7 +57,7 @@ fn run_file(args: &ExperimentRunArgs) -> Result<()> {
     if args.json {
         print_json(&outcome.lines)?;
     } else {
-        let table = markdown::table(&Summary::new(&experiment, &outcome.lines), &args.file);
+        let table = markdown::report(&Summary::new(&experiment, &outcome.lines), &args.file);
         say!("{}", table.trim_end());
     }
     end(&outcome, &args.file, &args.out)

@@ -5,10 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use hebbian_lab::Summary;
 use hebbian_lab::grid::percent;
-use hebbian_lab::markdown;
 use hebbian_lab::spec::same;
-use hebbian_lab::statistics::Sample;
-use hebbian_lab::summary::Place;
+use hebbian_lab::tables::{self, Group, Kind, Row, Value};
 
 use super::{charts, pictures};
 use crate::report::{Measured, Report, ResultGroup, ResultRow, Section};
@@ -37,9 +35,10 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
     Ok(Report {
         title: e.title.clone(),
         subtitle: format!(
-            "{}\n{runs} of {} runs; seeds {}; {}",
+            "{}\n{runs} of {} runs; seed{} {}; {}",
             e.data.name,
             summary.planned(),
+            if seeds.len() == 1 { "" } else { "s" },
             seeds.join(", "),
             summary.origins().unwrap_or_default()
         ),
@@ -49,48 +48,57 @@ pub fn report(summary: &Summary<'_>, file: &Path, out: Option<&Path>) -> Result<
 
 fn table(summary: &Summary<'_>) -> Section {
     let e = summary.experiment;
-    Section::Results {
-        heading: format!("{} accuracy, %", capital(e.judged_on())),
-        caption: summary.notes().join(" "),
-        columns: summary.layers.clone(),
-        groups: groups(summary, markdown::runs, measured),
-    }
+    let heading = format!("{} accuracy, %", capital(e.judged_on()));
+    results(summary, heading, summary.notes().join(" "), tables::accuracies(summary))
 }
 
 /// What each method gains over the baseline.
 fn gains(summary: &Summary<'_>) -> Option<Section> {
-    let e = summary.experiment;
-    let baseline = e.baseline.as_ref()?;
-    let groups = groups(summary, markdown::pairs, gained);
-    (!groups.is_empty()).then(|| Section::Results {
-        heading: format!("Gain over {baseline}, points"),
-        caption: "The mean of the differences between runs of the same split and labels, ± its \
-                  95% interval: what the draw of the labels does to both is in neither."
-            .into(),
-        columns: summary.layers.clone(),
-        groups,
-    })
+    let baseline = summary.experiment.baseline.as_ref()?;
+    let gains = tables::gains(summary);
+    let caption = "The mean of the differences between runs of the same split and labels, ± its \
+                   95% interval: what the draw of the labels does to both is in neither.";
+    let heading = format!("Gain over {baseline}, points");
+    (!gains.groups.is_empty()).then(|| results(summary, heading, caption.into(), gains))
 }
 
-/// The methods by amount of labels: the rows that have something in a cell.
-fn groups(
+/// A table of the report.
+fn results(
     summary: &Summary<'_>,
-    n: fn(&[&Place]) -> String,
-    cell: fn(&Place, &[&Place]) -> Measured,
-) -> Vec<ResultGroup> {
-    let groups = summary.fractions.iter().map(|&fraction| {
-        let labels = summary.cells.iter().find(|c| same(c.fraction, fraction));
-        let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
-        let name = format!("{}% of the labels{}", percent(fraction), count.unwrap_or_default());
-        let rows = summary.methods.iter().enumerate().filter_map(|(series, method)| {
-            let row = summary.row(fraction, method);
-            let cells: Vec<Measured> = row.iter().map(|place| cell(place, &row)).collect();
-            let known = cells.iter().any(|cell| cell.value.is_some() || cell.paper.is_some());
-            known.then(|| ResultRow { name: method.clone(), series, runs: n(&row), cells })
-        });
-        ResultGroup { name, rows: rows.collect() }
+    heading: String,
+    caption: String,
+    table: tables::Table<'_>,
+) -> Section {
+    let lines = charts::Lines::of(summary);
+    let row = |row: &Row<'_>| ResultRow {
+        name: row.method.to_owned(),
+        series: lines.colour(row.method),
+        runs: if row.n > 0 { row.n.to_string() } else { "–".into() },
+        cells: row.values.iter().map(|value| measured(&table, row, value)).collect(),
+    };
+    let groups = table.groups.iter().map(|group| ResultGroup {
+        name: title(summary, group.of),
+        rows: group.rows.iter().map(row).collect(),
     });
-    groups.filter(|group| !group.rows.is_empty()).collect()
+    Section::Results { heading, caption, groups: groups.collect(), columns: table.columns.clone() }
+}
+
+/// What the rows of a group have in common.
+fn title(summary: &Summary<'_>, of: Kind<'_>) -> String {
+    match of {
+        Kind::Labels(fraction) => {
+            let labels = summary.cells.iter().find(|c| same(c.fraction, fraction));
+            let count = labels.map(|c| format!(", {} images", thousands(c.labels)));
+            format!("{}% of the labels{}", percent(fraction), count.unwrap_or_default())
+        }
+        Kind::Layer(layer) => layer.to_owned(),
+        Kind::Ranking(features, None, Some(_)) => features.to_owned(),
+        Kind::Ranking(features, None, None) => format!("{features}, the whole gallery"),
+        Kind::Ranking(features, Some(k), None) => format!("{features}, the first {k}"),
+        Kind::Ranking(features, Some(k), Some(measure)) => {
+            format!("{features}, the first {k}: {measure}")
+        }
+    }
 }
 
 /// A word at the beginning of a sentence.
@@ -98,29 +106,18 @@ pub(super) fn capital(word: &str) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
 
-/// A place of a row.
-fn measured(place: &Place, row: &[&Place]) -> Measured {
-    let sample = place.sample.as_ref();
+/// A value of a row.
+fn measured(table: &tables::Table<'_>, row: &Row<'_>, value: &Value<'_>) -> Measured {
+    let mean = value.sample.map(|sample| match table.signed {
+        true => format!("{:+.2}", sample.mean),
+        false => format!("{:.2}", sample.mean),
+    });
     Measured {
-        runs: sample.filter(|_| markdown::differ(row)).map(|s| s.n().to_string()),
-        value: match sample {
-            Some(sample) => Some(format!("{:.2}", sample.mean)),
-            None => (place.diverged > 0).then(|| "diverges".into()),
-        },
-        margin: sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
-        paper: place.paper.map(|p| format!("{p:.2}")),
-        best: place.best,
-    }
-}
-
-/// What a place gains.
-fn gained(place: &Place, row: &[&Place]) -> Measured {
-    let gain = place.gain.as_ref();
-    Measured {
-        runs: gain.filter(|_| markdown::pairs_differ(row)).map(|s| s.n().to_string()),
-        value: gain.map(|s| format!("{:+.2}", s.mean)),
-        margin: gain.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
-        ..Measured::default()
+        runs: row.fewer(value).map(|n| n.to_string()),
+        value: mean.or_else(|| (value.diverged > 0).then(|| "diverges".into())),
+        margin: value.sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
+        paper: value.paper.map(|paper| format!("{paper:.2}")),
+        best: value.best,
     }
 }
 
@@ -132,44 +129,30 @@ pub(super) fn thousands(n: usize) -> String {
     }
 }
 
-fn rankings(summary: &Summary<'_>) -> Option<Section> {
-    if summary.rankings.is_empty() {
-        return None;
-    }
-    // Methods in the order of the file, within each amount of labels.
-    let mut ranked: Vec<_> = summary.rankings.iter().collect();
-    let method = |name: &String| summary.methods.iter().position(|method| method == name);
-    ranked.sort_by(|a, b| {
-        a.fraction.total_cmp(&b.fraction).then_with(|| method(&a.method).cmp(&method(&b.method)))
-    });
-    let rows = ranked.into_iter().map(|r| {
-        let value =
-            |sample: &Option<Sample>| sample.as_ref().map(Sample::to_string).unwrap_or_default();
-        vec![
-            format!("{}, {}, {}%", r.method, r.layer, percent(r.fraction)),
-            r.k.map_or("all".into(), |k| k.to_string()),
-            value(&r.precision),
-            value(&r.retrieved),
-            value(&r.truncated),
-            value(&r.relevant),
-            r.n.to_string(),
-        ]
-    });
-    let columns =
-        ["features", "rank", "precision", "mAP retrieved", "mAP truncated", "mAP relevant", "n"];
-    Some(Section::Table {
-        heading: "Retrieval, %".into(),
-        caption: format!(
-            "Every {} image against all training images, by Euclidean distance, ties by \
-                  index. The three definitions of average precision divide by the relevant images \
-                  among those ranked (retrieved), by the smaller of the rank and the relevant \
-                  images (truncated), by the relevant images (relevant); over all images they are one.",
-            summary.experiment.judged_on()
-        ),
-        columns: columns.map(str::to_owned).to_vec(),
-        rows: rows.collect(),
-        best: Vec::new(),
-    })
+/// Rankings: of the whole gallery, and cut, where there are many of both.
+fn rankings(summary: &Summary<'_>) -> Vec<Section> {
+    let judged = summary.experiment.judged_on();
+    let how = format!(
+        "Every {judged} image against all training images, by Euclidean distance, ties by index."
+    );
+    let definitions = "The three definitions of average precision divide by the relevant images \
+                       among those ranked (retrieved), by the smaller of the rank and the relevant \
+                       images (truncated), by the relevant images (relevant); over all images they \
+                       are one.";
+    let all = tables::rankings(summary);
+    let is_whole = |group: &Group<'_>| matches!(group.of, Kind::Ranking(_, None, Some(_)));
+    let columns = all.columns.clone();
+    let (whole, cut): (Vec<_>, Vec<_>) = all.groups.into_iter().partition(is_whole);
+    let parts = [
+        ("Retrieval from the whole gallery: mAP, %", how.clone(), whole),
+        ("Retrieval, %", format!("{how} {definitions}"), cut),
+    ];
+    let parts = parts.into_iter().filter(|(_, _, groups)| !groups.is_empty());
+    let section = |(heading, caption, groups): (&str, String, Vec<Group<'_>>)| {
+        let table = tables::Table { columns: columns.clone(), groups, signed: false };
+        results(summary, heading.to_owned(), caption, table)
+    };
+    parts.map(section).collect()
 }
 
 fn times(summary: &Summary<'_>) -> Option<Section> {

@@ -27,7 +27,7 @@ pub fn run(args: &ExperimentReportArgs) -> Result<()> {
         let from = from.display();
         eprintln!("warning: {n} lines of {from} are of no cell of this file, or of other settings");
     }
-    say!("{}", markdown::table(&summary, &file).trim_end());
+    say!("{}", markdown::report(&summary, &file).trim_end());
     if let Some(html) = &args.html {
         // Pictures lie where the work was done.
         let pictures = args.out.as_deref().or(out);
@@ -57,8 +57,9 @@ fn figures(summary: &Summary<'_>, origin: &str, folder: &Path) -> Result<()> {
         return Err(Error::config(
             "--figures",
             format!(
-                "there is nothing to draw: charts are of up to {most} methods (--only chooses \
-                 them) and of two layers, amounts of labels or epochs at least"
+                "there is nothing to draw: charts are of up to {most} methods, those measured in \
+                 the most places of the table, if they are not equal (--only chooses them), and of \
+                 two layers, amounts of labels or epochs at least"
             ),
         )
         .into());
