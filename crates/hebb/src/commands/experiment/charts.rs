@@ -6,7 +6,7 @@ use hebbian_lab::spec::same;
 use hebbian_lab::statistics::Sample;
 use hebbian_lab::summary::Place;
 
-use super::page::capital;
+use super::words::capital;
 use crate::report::{Frame, Section, Series};
 
 /// Fewest runs whose interval is drawn: that of two is wider than the chart.

@@ -5,6 +5,7 @@ mod compare;
 mod page;
 mod pictures;
 mod report;
+mod words;
 
 use std::path::Path;
 

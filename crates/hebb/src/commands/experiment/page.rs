@@ -8,6 +8,7 @@ use hebbian_lab::grid::percent;
 use hebbian_lab::spec::same;
 use hebbian_lab::tables::{self, Group, Kind, Row, Value};
 
+use super::words::{capital, thousands};
 use super::{charts, pictures};
 use crate::report::{Measured, Report, ResultGroup, ResultRow, Section};
 
@@ -101,11 +102,6 @@ fn title(summary: &Summary<'_>, of: Kind<'_>) -> String {
     }
 }
 
-/// A word at the beginning of a sentence.
-pub(super) fn capital(word: &str) -> String {
-    word[..1].to_uppercase() + &word[1..]
-}
-
 /// A value of a row.
 fn measured(table: &tables::Table<'_>, row: &Row<'_>, value: &Value<'_>) -> Measured {
     let mean = value.sample.map(|sample| match table.signed {
@@ -118,14 +114,6 @@ fn measured(table: &tables::Table<'_>, row: &Row<'_>, value: &Value<'_>) -> Meas
         margin: value.sample.and_then(|s| s.half_width).map(|h| format!("{h:.2}")),
         paper: value.paper.map(|paper| format!("{paper:.2}")),
         best: value.best,
-    }
-}
-
-/// A number with its thousands set apart.
-pub(super) fn thousands(n: usize) -> String {
-    match n {
-        0..1000 => n.to_string(),
-        _ => format!("{},{:03}", n / 1000, n % 1000),
     }
 }
 

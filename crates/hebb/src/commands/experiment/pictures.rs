@@ -7,7 +7,7 @@ use hebbian::network::Model;
 use hebbian_lab::retrieval::{Picture, Strip, strips_path};
 use hebbian_lab::{CellResult, Summary};
 
-use super::page::thousands;
+use super::words::thousands;
 use crate::report::{NeighbourRow, Section, Thumb};
 
 /// The first layers of the first repetition.
