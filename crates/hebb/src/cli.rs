@@ -134,6 +134,9 @@ Classifiers:
   svm           linear support vector machines, one class against the rest, squared
                 hinge, C from --svm-c, as scikit-learn's LinearSVC
   nearest-mean  class of the nearest class mean
+  hebbian       the Hebbian rule with a teacher signal: one vector a class, each
+                following the mean of its class's features, as published at a rate of
+                0.001, which few labels hardly move (--hebbian-lr)
 
 The features of a layer at a time go to the folder for temporary files (TMPDIR), 4
 bytes a number, and are read from there in blocks: memory does not grow with

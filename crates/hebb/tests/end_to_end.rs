@@ -234,8 +234,9 @@ fn frozen_features_are_judged_by_every_classifier() {
     let (photos, run, network) = (at(&dir, "photos"), at(&dir, "run"), at(&dir, "small.toml"));
     // Random weights that stay so, the baseline: the rate is 0.
     ok(&["pretrain", &photos, "--network", &network, "--out", &run, "--set", "pretrain.lr=0"]);
-    let all = "linear,two-layer,knn,svm,nearest-mean";
+    let all = "linear,two-layer,knn,svm,nearest-mean,hebbian";
     let probe = ["probe", &photos, &photos, "--model", &run, "--classifier", all, "-k", "3"];
+    let probe = [&probe[..], &["--hebbian-lr", "0.1"]].concat();
     let layers = ["--layer", "pixels,L3", "--set", "finetune.lr=0.01"];
     let found = ok(&[&probe[..], &layers, &["--json"]].concat());
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
@@ -262,6 +263,8 @@ fn frozen_features_are_judged_by_every_classifier() {
 
     fails(&[&probe[..], &["--layer", "L4"]].concat(), 2, &["L4", "pixels", "L1 to L3"]);
     fails(&[&probe[..], &["--svm-c", "0"]].concat(), 2, &["svm", "0"]);
+    let slow = ["probe", &photos, &photos, "--model", &run, "--hebbian-lr", "0"];
+    fails(&slow, 2, &["--hebbian-lr", "is 0"]);
     let index = ["index", &photos, "--model", &run, "--out", &at(&dir, "g"), "--layer", "code"];
     fails(&index, 2, &["code", "finetune.classifier.hidden"]);
     let tune = ["finetune", &photos, "--model", &run, "--out", &at(&dir, "t"), "--hidden", "0"];

@@ -8,8 +8,8 @@ use hebbian::engine::Device;
 use hebbian::error::{Error, Result};
 use hebbian::network::{FeatureLayer, Head, HeadKind, Model};
 use hebbian::train::{
-    self, FinetuneConfig, LabelledFeatures, SvmConfig, for_each_features, nearest_mean, train_head,
-    train_svm,
+    self, FinetuneConfig, HebbianHeadConfig, LabelledFeatures, SvmConfig, for_each_features,
+    nearest_mean, train_head, train_hebbian_head, train_svm,
 };
 use hebbian_data::Images;
 use hebbian_search::metrics::knn_classify;
@@ -39,6 +39,8 @@ pub enum Kind {
     Svm,
     /// The nearest class mean.
     NearestMean,
+    /// Class vectors by the Hebbian rule with a teacher signal.
+    Hebbian,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Self::Knn => "knn",
             Self::Svm => "svm",
             Self::NearestMean => "nearest-mean",
+            Self::Hebbian => "hebbian",
         }
     }
 }
@@ -67,6 +70,10 @@ pub struct Frozen {
     /// default 1.
     #[serde(default = "one")]
     pub c: f64,
+    /// Learning rate of the Hebbian class vectors; default 1e-3, as published.
+    /// Their epochs and batches are those of SGD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
     /// Components of a Nystroem map of the RBF kernel, fitted to the training
     /// features, before the classifier; default none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,16 +89,22 @@ fn one() -> f64 {
 }
 
 impl Frozen {
-    /// Checks every field; `k`, `c` and `nystroem` are their names in messages.
+    /// Checks every field; `k`, `c`, `lr` and `nystroem` are their names in
+    /// messages.
     ///
     /// # Errors
     /// If one is out of range.
-    pub fn check(&self, [k, c, nystroem]: [&str; 3]) -> Result<()> {
+    pub fn check(&self, [k, c, lr, nystroem]: [&str; 4]) -> Result<()> {
         if self.k == 0 {
             return Err(Error::config(k, "is 0; it must be at least 1"));
         }
-        if !(self.c > 0.0 && self.c.is_finite()) {
-            return Err(Error::config(c, format!("is {}; it must be a number above 0", self.c)));
+        for (name, value) in [(c, Some(self.c)), (lr, self.lr)] {
+            if let Some(value) = value.filter(|&value| !(value > 0.0 && value.is_finite())) {
+                return Err(Error::config(
+                    name,
+                    format!("is {value}; it must be a number above 0"),
+                ));
+            }
         }
         kernel::check(nystroem, self.nystroem)
     }
@@ -227,6 +240,15 @@ impl Features {
                 found.linear.into()
             }
             Kind::NearestMean => nearest_mean(&features, observer)?.into(),
+            Kind::Hebbian => {
+                let mut hebbian = HebbianHeadConfig {
+                    batch: config.batch,
+                    epochs: config.epochs,
+                    ..HebbianHeadConfig::default()
+                };
+                hebbian.lr = frozen.lr.unwrap_or(hebbian.lr);
+                train_hebbian_head(&features, &hebbian, seed, observer)?.to_linear().into()
+            }
         };
         Ok(Trained::Head(Box::new(head)))
     }

@@ -124,6 +124,10 @@ pub struct ProbeArgs {
     /// Weight of the support vector machine's loss beside its regularisation.
     #[arg(long, default_value_t = 1.0, value_name = "C")]
     pub svm_c: f64,
+    /// Learning rate of the Hebbian class vectors; their passes and batches are
+    /// finetune.epochs and finetune.batch.
+    #[arg(long, default_value_t = 1e-3, value_name = "RATE")]
+    pub hebbian_lr: f64,
     /// Which labels.
     #[command(flatten)]
     pub amount: AmountArgs,
@@ -148,4 +152,6 @@ pub enum ProbeClassifier {
     Svm,
     /// The nearest class mean.
     NearestMean,
+    /// Class vectors by a Hebbian rule with a teacher.
+    Hebbian,
 }

@@ -31,9 +31,15 @@ pub fn run(args: &ProbeArgs) -> Result<()> {
         settings.finetune.weight_decay = WEIGHT_DECAY;
     }
     settings.finetune.check()?;
-    let frozen = |by| Frozen { by, k: args.k, c: args.svm_c, nystroem: args.nystroem };
+    let frozen = |by| Frozen {
+        by,
+        k: args.k,
+        c: args.svm_c,
+        lr: Some(args.hebbian_lr),
+        nystroem: args.nystroem,
+    };
     let classifiers: Vec<Frozen> = args.classifier.iter().map(|c| frozen(c.kind())).collect();
-    frozen(Kind::Linear).check(["-k", "--svm-c", "--nystroem"])?;
+    frozen(Kind::Linear).check(["-k", "--svm-c", "--hebbian-lr", "--nystroem"])?;
     let model = load_model(&args.model)?;
     let layers = match &args.layer[..] {
         [] => (1..=model.network.depth()).map(FeatureLayer::layer).collect(),
@@ -104,6 +110,7 @@ impl ProbeClassifier {
             Self::Knn => Kind::Knn,
             Self::Svm => Kind::Svm,
             Self::NearestMean => Kind::NearestMean,
+            Self::Hebbian => Kind::Hebbian,
         }
     }
 }

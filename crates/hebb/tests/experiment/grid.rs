@@ -272,7 +272,12 @@ fn features_as_they_are_are_classified_and_judged_by_validation_images() {
         .replace("train = 150", "train = 150\nvalidation = 40")
         .replace("[finetune]\nepochs = 3\nbatch = 16", "");
     let mut found = Vec::new();
-    for by in ["by = \"nearest-mean\"", "by = \"knn\", k = 3", "by = \"svm\", nystroem = 30"] {
+    for by in [
+        "by = \"nearest-mean\"",
+        "by = \"knn\", k = 3",
+        "by = \"svm\", nystroem = 30",
+        "by = \"hebbian\", lr = 0.1",
+    ] {
         let file = at(&dir, "frozen.toml");
         let text =
             text.replace("\n[data]", &format!("\nclassifier = {{ frozen = {{ {by} }} }}\n[data]"));
@@ -290,8 +295,8 @@ fn features_as_they_are_are_classified_and_judged_by_validation_images() {
         }
         found.push(cells.iter().map(|cell| cell["accuracy"].to_string()).collect::<Vec<_>>());
     }
-    assert!(found[0] != found[1] && found[1] != found[2], "{found:?}");
-    // One pre-training for all three.
+    assert!(found.windows(2).all(|two| two[0] != two[1]), "{found:?}");
+    // One pre-training for all of them.
     assert_eq!(names(&at(&dir, "frozen/stages")).len(), 4);
     let report = ok(&["experiment", "report", &at(&dir, "frozen")]);
     assert!(report.contains("validation accuracy"), "{report}");

@@ -171,8 +171,10 @@ fn classifier(
     let Some(section) = section else { return Ok(Classifier::default()) };
     let (span, classifier) = (section.span(), section.into_inner());
     if let Classifier::Frozen(frozen) = &classifier {
-        let names = ["classifier.frozen.k", "classifier.frozen.c", "classifier.frozen.nystroem"];
-        frozen.check(names).map_err(source.at(span.clone(), "classifier"))?;
+        let names = ["k", "c", "lr", "nystroem"].map(|name| format!("classifier.frozen.{name}"));
+        frozen
+            .check(names.each_ref().map(String::as_str))
+            .map_err(source.at(span.clone(), "classifier"))?;
         let published =
             |config: &Spanned<FinetuneConfig>| config.get_ref().protocol == Protocol::Published;
         if finetune.as_ref().is_some_and(published) {

@@ -224,6 +224,7 @@ fn classifiers_of_frozen_features() {
         ("{ frozen = { by = \"svn\" } }", ["svn", "svm"]),
         ("{ frozen = { by = \"knn\", k = 0 } }", ["classifier.frozen.k", "is 0"]),
         ("{ frozen = { by = \"svm\", c = -1 } }", ["classifier.frozen.c", "is -1"]),
+        ("{ frozen = { by = \"hebbian\", lr = 0 } }", ["classifier.frozen.lr", "is 0"]),
         ("{ frozen = { by = \"svm\", nystrom = 9 } }", ["nystrom", "nystroem"]),
         ("{ frozen = { by = \"svm\", nystroem = 0 } }", ["frozen.nystroem", "is 0"]),
     ] {

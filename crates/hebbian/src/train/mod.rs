@@ -8,7 +8,6 @@ mod config;
 mod evaluate;
 mod events;
 mod finetune;
-mod hebbian_head;
 mod metrics;
 mod pace;
 mod pca;
@@ -24,13 +23,13 @@ pub use config::{
 };
 pub use evaluate::{Scores, accuracy, for_each_features, for_each_map, score};
 pub use finetune::{check_labels, finetune};
-pub use hebbian_head::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use metrics::curves;
 pub use pace::{Every, Stop};
 pub use pca::{check_components, pretrain_pca};
 pub use pretrain::{check_rule, pretrain};
 pub use probe::{
-    LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig, nearest_mean, train_head, train_svm,
+    HebbianHead, HebbianHeadConfig, LabelledFeatures, Nystroem, ReadRows, Svm, SvmConfig,
+    nearest_mean, train_head, train_hebbian_head, train_svm,
 };
 pub use vae::pretrain_vae;
 

@@ -3,11 +3,13 @@
 //! The features are read row by row, from memory or from a file; beside them
 //! each classifier keeps what its own documentation says.
 
+mod hebbian;
 mod nearest_mean;
 mod nystroem;
 mod sgd;
 mod svm;
 
+pub use hebbian::{HebbianHead, HebbianHeadConfig, train_hebbian_head};
 pub use nearest_mean::nearest_mean;
 pub use nystroem::Nystroem;
 pub use sgd::train_head;

@@ -1,20 +1,18 @@
 //! A classifier learned by a Hebbian rule with a teacher: one vector a class,
 //! each following the mean of its class's features.
 
-use hebbian_data::{Skipped, seed};
+use hebbian_data::seed;
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 
-use super::{LabelledImages, Observer, check_labels, for_each_features};
-use crate::engine::Device;
+use super::LabelledFeatures;
 use crate::linalg::add_assign;
-use crate::network::{FeatureLayer, Head, Linear, Model};
+use crate::network::Linear;
+use crate::train::{Event, Observer};
 use crate::update::{UpdateSums, reciprocals, row_norms};
 use crate::{Error, Result};
 
 /// Settings of [`train_hebbian_head`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HebbianHeadConfig {
     /// Learning rate.
     pub lr: f64,
@@ -25,9 +23,9 @@ pub struct HebbianHeadConfig {
 }
 
 impl Default for HebbianHeadConfig {
-    /// `lr = 1e-3`, `batch = 64`, as published; `epochs = 1`.
+    /// As published: 1e-3, 64, 20.
     fn default() -> Self {
-        Self { lr: 1e-3, batch: 64, epochs: 1 }
+        Self { lr: 1e-3, batch: 64, epochs: 20 }
     }
 }
 
@@ -106,68 +104,48 @@ impl HebbianHead {
 
     /// The linear classifier with the same scores: normalised class vectors
     /// and no bias.
-    pub fn to_head(&self) -> Head {
+    pub fn to_linear(&self) -> Linear {
         let f = self.features();
         let scale = reciprocals(&row_norms(&self.weights, f));
         let rows = self.weights.chunks_exact(f).zip(scale);
         let weights = rows.flat_map(|(w, scale)| w.iter().map(move |w| w * scale)).collect();
-        Linear { weights, bias: vec![0.0; self.classes] }.into()
+        Linear { weights, bias: vec![0.0; self.classes] }
     }
 }
 
-/// Trains class vectors on the features of a model that stays as it is.
-/// Features stream by; memory is bounded by the batch. Images come in an order
-/// drawn anew each epoch. Returns the class vectors and the images that could
-/// not be read.
+/// Trains class vectors, in batches of an order drawn from `seed` for each epoch.
+///
+/// In memory are the class vectors, their update and a batch of rows.
 ///
 /// # Errors
-/// Bad settings, labels that do not fit the images or the classes, weights
-/// that diverge, or what reading fails with.
-#[allow(clippy::too_many_arguments)]
+/// Bad settings, weights that diverge, or what reading fails with.
 pub fn train_hebbian_head(
-    model: &Model,
-    layer: FeatureLayer,
-    train: &LabelledImages,
-    classes: &[String],
+    features: &LabelledFeatures<'_>,
     config: &HebbianHeadConfig,
     seed: u64,
-    device: &Device,
     observer: Observer<'_>,
-) -> Result<(HebbianHead, Vec<Skipped>)> {
+) -> Result<HebbianHead> {
     config.check()?;
-    check_labels(train, classes)?;
-    let f = layer.len(model);
-    let mut head = HebbianHead::new(f, classes.len(), seed);
-    let (mut skipped, mut steps) = (Vec::new(), 0);
+    let LabelledFeatures { dim, labels, classes, read } = *features;
+    let mut head = HebbianHead::new(dim, classes, seed);
+    let (mut x, mut step) = (Vec::new(), 0);
+    observer(Event::Stage { name: "class vectors", done: 0, total: config.epochs });
     for epoch in 0..config.epochs {
-        let order = seed::shuffled(train.images.len(), seed, &format!("shuffle/teacher/{epoch}"));
-        let images = train.images.subset(&order);
-        let (mut waiting, mut labels) = (Vec::new(), Vec::new());
-        let mut learn = |features: &[f32], labels: &[u32]| -> Result<()> {
-            steps += 1;
-            head.sums(features, labels).apply(config.lr as f32, &mut head.weights);
-            if head.weights.iter().all(|w| w.is_finite()) {
-                return Ok(());
+        let order = seed::shuffled(labels.len(), seed, &format!("shuffle/teacher/{epoch}"));
+        for rows in order.chunks(config.batch) {
+            step += 1;
+            read(rows, &mut x)?;
+            let labels: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
+            head.sums(&x, &labels).apply(config.lr as f32, &mut head.weights);
+            if !head.weights.iter().all(|w| w.is_finite()) {
+                let (stage, layer) = ("training the class vectors", "the classifier".into());
+                return Err(Error::Diverged { stage, layer, step });
             }
-            let (stage, layer) = ("training the class vectors", "the classifier".into());
-            Err(Error::Diverged { stage, layer, step: steps })
-        };
-        let name = "class vectors";
-        skipped = for_each_features(model, layer, &images, device, name, observer, |rows, x| {
-            waiting.extend(x);
-            labels.extend(rows.iter().map(|&row| train.labels[order[row]]));
-            while labels.len() >= config.batch {
-                let rest = (waiting.split_off(config.batch * f), labels.split_off(config.batch));
-                learn(&waiting, &labels)?;
-                (waiting, labels) = rest;
-            }
-            Ok(())
-        })?;
-        if !labels.is_empty() {
-            learn(&waiting, &labels)?;
         }
+        observer(Event::Step { done: epoch + 1, text: String::new() });
     }
-    Ok((head, skipped))
+    observer(Event::End);
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -238,10 +216,46 @@ mod tests {
             }
         }
         let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        for (x, scores) in x.chunks(f).zip(head.to_head().scores(&x).chunks(classes)) {
+        for (x, scores) in x.chunks(f).zip(head.to_linear().forward(&x).chunks(classes)) {
             for (w, score) in head.weights.chunks(f).zip(scores) {
                 assert!((inner(w, x) / inner(w, w).sqrt() - score).abs() < 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn every_epoch_visits_each_vector_once_in_a_new_order() {
+        let (f, classes, n) = (6, 3, 50);
+        let x = numbers(n * f, 3);
+        let labels: Vec<u32> = (0..n as u32).map(|i| i % 3).collect();
+        let read = |rows: &[usize], out: &mut Vec<f32>| {
+            *out = rows.iter().flat_map(|&row| x[row * f..][..f].to_vec()).collect();
+            Ok(())
+        };
+        let features = LabelledFeatures { dim: f, labels: &labels, classes, read: &read };
+        let config = HebbianHeadConfig { lr: 0.5, batch: 20, epochs: 2 };
+        let train = |config| train_hebbian_head(&features, &config, 7, &mut |_| {});
+        let mut want = HebbianHead::new(f, classes, 7);
+        for epoch in 0..2 {
+            let order = seed::shuffled(n, 7, &format!("shuffle/teacher/{epoch}"));
+            for rows in order.chunks(20) {
+                let x: Vec<f32> = rows.iter().flat_map(|&row| x[row * f..][..f].to_vec()).collect();
+                let labels: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
+                let delta: Vec<f64> = naive(&want.weights, classes, &x, &labels);
+                let step = want.weights.iter_mut().zip(delta);
+                step.for_each(|(w, delta)| *w += 0.5 * delta as f32);
+            }
+        }
+        for (got, want) in train(config).unwrap().weights.iter().zip(&want.weights) {
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+        for (config, field) in [
+            (HebbianHeadConfig { lr: 0.0, ..config }, "lr"),
+            (HebbianHeadConfig { batch: 0, ..config }, "batch"),
+            (HebbianHeadConfig { epochs: 0, ..config }, "epochs"),
+        ] {
+            let error = train(config).unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
         }
     }
 }
