@@ -241,12 +241,8 @@ impl Features {
             }
             Kind::NearestMean => nearest_mean(&features, observer)?.into(),
             Kind::Hebbian => {
-                let mut hebbian = HebbianHeadConfig {
-                    batch: config.batch,
-                    epochs: config.epochs,
-                    ..HebbianHeadConfig::default()
-                };
-                hebbian.lr = frozen.lr.unwrap_or(hebbian.lr);
+                let lr = frozen.lr.unwrap_or(HebbianHeadConfig::default().lr);
+                let hebbian = HebbianHeadConfig { lr, batch: config.batch, epochs: config.epochs };
                 train_hebbian_head(&features, &hebbian, seed, observer)?.to_linear().into()
             }
         };

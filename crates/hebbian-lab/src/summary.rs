@@ -165,11 +165,6 @@ impl<'a> Summary<'a> {
         self.layers.iter().filter_map(|layer| self.place(fraction, method, layer)).collect()
     }
 
-    /// Whether anything of a method was measured.
-    pub fn is_measured(&self, method: &str) -> bool {
-        self.places.iter().any(|place| place.method == method && place.sample.is_some())
-    }
-
     /// Cells of what is shown, done or not.
     pub fn planned(&self) -> usize {
         grid(self.experiment).iter().filter(|cell| self.selection.has(cell)).count()

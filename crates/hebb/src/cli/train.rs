@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use hebbian::rules::RULES;
+use hebbian::train::HebbianHeadConfig;
 
 use super::{AmountArgs, Common, DataArgs, RunArgs, SettingsArgs};
 use crate::settings::Method;
@@ -126,7 +127,7 @@ pub struct ProbeArgs {
     pub svm_c: f64,
     /// Learning rate of the Hebbian class vectors; their passes and batches are
     /// finetune.epochs and finetune.batch.
-    #[arg(long, default_value_t = 1e-3, value_name = "RATE")]
+    #[arg(long, default_value_t = HebbianHeadConfig::default().lr, value_name = "RATE")]
     pub hebbian_lr: f64,
     /// Which labels.
     #[command(flatten)]
