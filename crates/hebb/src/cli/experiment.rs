@@ -36,9 +36,10 @@ Examples:
     #[command(after_help = "\
 The results are those in OUT, or those kept beside the experiment file in
 results/NAME.jsonl, or those given with --results. Learned filters and nearest
-images need the OUT folder that they were made in. Charts show up to eight
-methods, so of a large table some have to be chosen with --only; gains are
-over the file's baseline or that of --baseline, shown or not.
+images need the OUT folder that they were made in. Tables have a column for each
+layer, or, where one is shown, for each amount of labels. Charts show up to eight
+methods: of more, those measured in the most places, or those chosen with --only;
+gains are over the file's baseline or that of --baseline, shown or not.
 
 Examples:
   hebb experiment report runs/table-1 --html table-1.html
